@@ -1,0 +1,121 @@
+package decode
+
+import (
+	"cmp"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor/direct"
+	kjson "sigs.k8s.io/json"
+)
+
+// treeObject is what all kinds have in common, in the forms that name their fields.
+type treeObject struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name              string                  `json:"name"`
+		Namespace         string                  `json:"namespace"`
+		UID               string                  `json:"uid"`
+		CreationTimestamp metav1.Time             `json:"creationTimestamp"`
+		DeletionTimestamp metav1.Time             `json:"deletionTimestamp"`
+		Labels            map[string]string       `json:"labels"`
+		Annotations       map[string]string       `json:"annotations"`
+		OwnerReferences   []metav1.OwnerReference `json:"ownerReferences"`
+		Finalizers        []string                `json:"finalizers"`
+	} `json:"metadata"`
+}
+
+// treePod is what only Pods have. The spec of another kind may use the same names for something else.
+type treePod struct {
+	Spec struct {
+		NodeName string `json:"nodeName"`
+		Volumes  []struct {
+			Name                  string `json:"name"`
+			PersistentVolumeClaim *struct {
+				ClaimName string `json:"claimName"`
+			} `json:"persistentVolumeClaim"`
+			Ephemeral *struct{} `json:"ephemeral"`
+		} `json:"volumes"`
+	} `json:"spec"`
+	Status struct {
+		Phase string `json:"phase"`
+	} `json:"status"`
+}
+
+// decodeJSON uses the decoder of apimachinery's JSON serializer: names are case-sensitive, unknown ones are skipped, of
+// repeated ones the last counts.
+func decodeJSON(text []byte) (Object, error) {
+	return decodeTree(func(into any) error { return kjson.UnmarshalCaseSensitivePreserveInts(text, into) })
+}
+
+// decodeCBOR builds the whole tree first: apimachinery's public decoder refuses structs that do not name every field, and
+// JSON could not carry the invalid UTF-8 that it accepts.
+func decodeCBOR(value []byte) (Object, error) {
+	var tree map[string]any
+	if err := direct.Unmarshal(value, &tree); err != nil {
+		return Object{}, err
+	}
+	return decodeTree(func(into any) error { return runtime.DefaultUnstructuredConverter.FromUnstructured(tree, into) })
+}
+
+func decodeTree(unmarshal func(into any) error) (Object, error) {
+	var (
+		o      Object
+		object treeObject
+		pod    treePod
+	)
+	if err := unmarshal(&object); err != nil {
+		return o, err
+	}
+	o.setObject(&object)
+	isPod, err := o.isPod()
+	if err != nil || !isPod {
+		return o, err
+	}
+	if err := unmarshal(&pod); err != nil {
+		return o, err
+	}
+	o.setPod(&pod)
+	return o, nil
+}
+
+func (o *Object) setObject(object *treeObject) {
+	metadata := &object.Metadata
+	o.APIVersion = object.APIVersion
+	o.Kind = object.Kind
+	o.Name = metadata.Name
+	o.Namespace = metadata.Namespace
+	o.UID = metadata.UID
+	o.Created = metadata.CreationTimestamp.UTC()
+	o.Deleted = metadata.DeletionTimestamp.UTC()
+	o.Finalizers = metadata.Finalizers
+	for key, value := range metadata.Labels {
+		o.Labels = append(o.Labels, Label{key, value})
+	}
+	slices.SortFunc(o.Labels, func(a, b Label) int { return cmp.Compare(a.Key, b.Key) })
+	for _, owner := range metadata.OwnerReferences {
+		o.Owners = append(o.Owners, OwnerReference{
+			APIVersion: owner.APIVersion,
+			Kind:       owner.Kind,
+			Name:       owner.Name,
+			UID:        string(owner.UID),
+			Controller: owner.Controller != nil && *owner.Controller,
+		})
+	}
+	_, o.Mirror = metadata.Annotations[mirrorAnnotation]
+}
+
+func (o *Object) setPod(pod *treePod) {
+	o.NodeName = pod.Spec.NodeName
+	o.Phase = pod.Status.Phase
+	for _, volume := range pod.Spec.Volumes {
+		if volume.PersistentVolumeClaim != nil {
+			o.Claims = append(o.Claims, volume.PersistentVolumeClaim.ClaimName)
+		}
+		if volume.Ephemeral != nil {
+			o.Claims = append(o.Claims, ephemeralClaim(o.Name, volume.Name))
+		}
+	}
+}
