@@ -1,0 +1,101 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"etcdsweep/decode"
+)
+
+// jobTracking is the finalizer that the Job controller puts on pods until it has counted them. It is no reason to keep
+// a pod whose Job goes (k8s.io/api batch/v1 JobTrackingFinalizer).
+const jobTracking = "batch.kubernetes.io/job-tracking"
+
+// guard is a rule that keeps an object out of a plan. Its name shows in plans, and lifts it.
+type guard struct {
+	name  string
+	why   string
+	keeps func(*decode.Object) bool
+}
+
+func guards() []guard {
+	controlledBy := func(group, kind string) func(*decode.Object) bool {
+		return func(o *decode.Object) bool {
+			ref := o.Controller()
+			return ref != nil && ref.GroupKind() == schema.GroupKind{Group: group, Kind: kind}
+		}
+	}
+	return []guard{
+		{"protected-namespace", "kube-system, kube-public and kube-node-lease hold the cluster itself", func(o *decode.Object) bool {
+			return slices.Contains([]string{"kube-system", "kube-public", "kube-node-lease"}, o.Namespace)
+		}},
+		{"mirror-pod", "mirrors a static pod of its kubelet", func(o *decode.Object) bool { return o.Mirror }},
+		{"daemonset-pod", "belongs to a DaemonSet", controlledBy("apps", "DaemonSet")},
+		{"statefulset-pod", "belongs to a StatefulSet", controlledBy("apps", "StatefulSet")},
+		{"pvc-user", "uses a PersistentVolumeClaim", func(o *decode.Object) bool { return len(o.Claims) > 0 }},
+		{"running-on-live-node", "runs on a node that is not known to be dead; the kubelet would kill it", func(o *decode.Object) bool {
+			return o.Phase == "Running" && o.NodeName != ""
+		}},
+	}
+}
+
+const finalizerGuard = "finalizer=" // and the finalizer's name
+
+// Guards are the rules in force for one plan: all of them, but for those that were lifted by name.
+type Guards struct {
+	rules  []guard
+	lifted []string
+}
+
+// NewGuards returns the guards without those that are lifted by their names; a finalizer is lifted as "finalizer=NAME".
+// A name that no guard has is an error: a misspelt one must not pass for a lifted one.
+func NewGuards(lifted []string) (Guards, error) {
+	g := Guards{rules: guards(), lifted: lifted}
+	for _, name := range lifted {
+		if finalizer, ok := strings.CutPrefix(name, finalizerGuard); ok && finalizer != "" {
+			continue
+		}
+		if !slices.ContainsFunc(g.rules, func(rule guard) bool { return rule.name == name }) {
+			return Guards{}, fmt.Errorf("no guard is called %q; there are %s", name, strings.Join(GuardNames(), ", "))
+		}
+	}
+	return g, nil
+}
+
+// GuardNames returns the names of all guards.
+func GuardNames() []string {
+	var names []string
+	for _, rule := range guards() {
+		names = append(names, rule.name)
+	}
+	return append(names, finalizerGuard+"NAME")
+}
+
+// Objection returns the name of the first guard that keeps the object out, and what it protects; "" if none does.
+func (g Guards) Objection(o *decode.Object) (name, why string) {
+	for _, rule := range g.rules {
+		if rule.keeps(o) && !slices.Contains(g.lifted, rule.name) {
+			return rule.name, rule.why
+		}
+	}
+	for _, finalizer := range o.Finalizers {
+		if finalizer != jobTracking && !slices.Contains(g.lifted, finalizerGuard+finalizer) {
+			return finalizerGuard + finalizer, "somebody still has to clean up after it"
+		}
+	}
+	return "", ""
+}
+
+// RootObjection is Objection for the record of a planned owner. An owner that is being deleted in the foreground is no
+// obstacle; one with the finalizer "orphan" means its dependents to stay.
+func (g Guards) RootObjection(o *decode.Object) (name, why string) {
+	if slices.Contains(o.Finalizers, "orphan") {
+		return finalizerGuard + "orphan", "its dependents are meant to stay"
+	}
+	root := *o
+	root.Finalizers = slices.DeleteFunc(slices.Clone(o.Finalizers), func(f string) bool { return f == "foregroundDeletion" })
+	return g.Objection(&root)
+}

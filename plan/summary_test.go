@@ -1,0 +1,49 @@
+package plan
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestTalliesAreBounded(t *testing.T) {
+	all := tallies{}
+	for i := range maxTallies + 500 {
+		all.add(fmt.Sprintf("node%d", i), "", 10)
+	}
+	sorted := all.sorted()
+	if len(sorted) != maxTallies+1 || sorted[0].Name != Others || sorted[0].Entries != 500 || sorted[0].Bytes != 5000 {
+		t.Errorf("%d tallies, first %+v; want %d and 500 others", len(sorted), sorted[0], maxTallies+1)
+	}
+}
+
+func TestMedianInterval(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	every := func(n int, interval time.Duration) births {
+		var b births
+		for i := range n {
+			b.add(start.Add(time.Duration((i*7919)%n) * interval)) // in a shuffled order: n is no multiple of 7919
+		}
+		return b
+	}
+	old := every(100, time.Hour) // long before a burst
+	for i := range 2 * maxBirths {
+		old.add(start.Add(1000*time.Hour + time.Duration(i)*3*time.Second))
+	}
+	for _, test := range []struct {
+		name   string
+		births births
+		want   time.Duration
+	}{
+		{"none", births{}, 0},
+		{"one", every(1, time.Second), 0},
+		{"a steady producer", every(100, 20*time.Second), 20 * time.Second},
+		{"more than are kept", every(5000, 2*time.Second), 2 * time.Second},
+		{"many in a second", every(5000, 10*time.Millisecond), 0},
+		{"only the newest count", old, 3 * time.Second},
+	} {
+		if got := test.births.medianInterval(); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+}
