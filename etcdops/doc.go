@@ -1,0 +1,16 @@
+// Package etcdops is all that talks to etcd: no other package imports clientv3.
+//
+// [Connect] makes sure of every endpoint by itself before anything is built on it, and says of each one that can't be used why, and what to mend.
+// It goes straight to the endpoints: the proxies of the environment are not used. A [Client] then scans, watches, reads and deletes,
+// tells the state of the members, and streams snapshots.
+//
+// # Guarantees
+//
+//   - A delete removes one key in a transaction of its own, and only at the revisions that it was looked at. Kubernetes' watch caches
+//     assume that one revision changes one object.
+//   - Memory depends on the size of a page, never on the number of keys.
+//   - Every request ends: those of a sort that is answered at once have Config.CommandTimeout, and the others end with their context.
+//   - No goroutine outlives [Client.Close].
+//
+// It doesn't guarantee that a request whose answer was lost was not carried out. Whoever deletes reads again.
+package etcdops

@@ -1,0 +1,253 @@
+package etcdops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+
+	"etcdsweep/decode"
+)
+
+// ScanOptions bounds the pages of a scan. The zero value is right for a live cluster.
+type ScanOptions struct {
+	KeysOnly bool // leave the values out
+
+	// PageBytes is the size that a page aims at, 2 MiB if 0. The first page guesses at the size of values, later ones know.
+	PageBytes int
+	// PageKeys is the most keys in a page: 10,000 if 0, 20,000 with KeysOnly. Every page makes the server count all
+	// keys that are left of the range, so small pages are quadratic.
+	PageKeys int
+	// NoStream reads by pages even where the endpoint has RangeStream (etcd 3.7).
+	NoStream bool
+}
+
+const (
+	defaultPageBytes    = 2 << 20
+	defaultPageKeys     = 10_000
+	defaultPageKeysOnly = 20_000
+	firstPageKeys       = 500 // until the size of a value is known
+	minPageKeys         = 50
+)
+
+func (o ScanOptions) withDefaults() ScanOptions {
+	if o.PageBytes == 0 {
+		o.PageBytes = defaultPageBytes
+	}
+	if o.PageKeys == 0 {
+		o.PageKeys = defaultPageKeys
+		if o.KeysOnly {
+			o.PageKeys = defaultPageKeysOnly
+		}
+	}
+	return o
+}
+
+// Scan yields every record under prefix, values included, in the order of their keys. See [Client.ScanWith].
+func (c *Client) Scan(ctx context.Context, prefix string) iter.Seq2[decode.Record, error] {
+	return c.ScanWith(ctx, prefix, ScanOptions{})
+}
+
+// ScanKeys yields every record under prefix without its value, in the order of their keys. See [Client.ScanWith].
+func (c *Client) ScanKeys(ctx context.Context, prefix string) iter.Seq2[decode.Record, error] {
+	return c.ScanWith(ctx, prefix, ScanOptions{KeysOnly: true})
+}
+
+// ScanWith yields every record under prefix in the order of their keys, each key at most once.
+//
+// All records are of one revision, unless that revision is compacted meanwhile: kube-apiserver compacts every five
+// minutes, so starting over might never end. The scan then goes on from its last key at the newest revision, and each
+// record tells its own. The next page is fetched while the consumer works on this one; memory depends on the size of a
+// page, not on the number of keys. The scan moves to the next endpoint when its own stops answering.
+//
+// An error is yielded once, as the last pair. Breaking off the loop, or cancelling ctx, ends the reads before the
+// iterator returns.
+func (c *Client) ScanWith(ctx context.Context, prefix string, opts ScanOptions) iter.Seq2[decode.Record, error] {
+	return func(yield func(decode.Record, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		s := &scan{
+			client: c,
+			opts:   opts.withDefaults(),
+			next:   prefix,
+			end:    clientv3.GetPrefixRangeEnd(prefix),
+			pages:  make(chan []*mvccpb.KeyValue),
+		}
+		var err error
+		go func() {
+			defer close(s.pages)
+			err = s.run(ctx)
+		}()
+		defer func() {
+			cancel()
+			for range s.pages { // until the goroutine above has ended
+			}
+		}()
+		for page := range s.pages {
+			for _, kv := range page {
+				if !yield(record(kv), nil) {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(decode.Record{}, fmt.Errorf("scan %s: %w", prefix, err))
+		}
+	}
+}
+
+// scan is one scan under way: where it stands and where its pages go.
+type scan struct {
+	client *Client
+	opts   ScanOptions
+
+	next, end string // the range that is left
+	revision  int64  // pinned; 0 until the first read, and again after a compaction
+	keys      int64  // read so far
+	bytes     int64  // of keys and values read so far
+
+	pages chan []*mvccpb.KeyValue
+}
+
+// run reads to the end of the range, from one endpoint after the other as they fail.
+func (s *scan) run(ctx context.Context) error {
+	var failed []error
+	for _, endpoint := range s.client.Endpoints() {
+		before := s.keys
+		err := s.readFrom(ctx, endpoint)
+		if err == nil || ctx.Err() != nil || !endpointFault(err) {
+			return err
+		}
+		if s.keys > before {
+			failed = nil
+		}
+		failed = append(failed, fmt.Errorf("endpoint %s: after %d keys: %w", endpoint, s.keys, err))
+	}
+	return errors.Join(failed...)
+}
+
+// readFrom reads from one endpoint until the range ends or the endpoint fails.
+func (s *scan) readFrom(ctx context.Context, endpoint string) error {
+	etcd, err := s.client.at(endpoint)
+	if err != nil {
+		return err
+	}
+	for {
+		if s.revision == 0 {
+			// A stream tells its revision only at its end, so it is learned before.
+			if s.revision, err = currentRevision(ctx, etcd, s.client.cfg.CommandTimeout, s.next); err != nil {
+				return err
+			}
+		}
+		if !s.opts.NoStream && s.client.streams.usable(endpoint) {
+			err = s.stream(ctx, etcd)
+			if errorCode(err) == codes.Unimplemented {
+				s.client.streams.refuse(endpoint)
+				continue
+			}
+		} else {
+			err = s.paged(ctx, etcd)
+		}
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return err
+		}
+		s.revision = 0
+	}
+}
+
+// stream reads the rest of the range by one RangeStream.
+func (s *scan) stream(ctx context.Context, etcd *clientv3.Client) error {
+	ctx, cancel := context.WithCancel(ctx)
+	responses, err := etcd.GetStream(ctx, s.next, s.rangeOptions()...)
+	if err != nil {
+		cancel()
+		return rpctypes.Error(err)
+	}
+	defer func() {
+		cancel()
+		for range responses { // client/v3 blocks in its send otherwise, for ever
+		}
+	}()
+	for response := range responses {
+		if err := response.Err(); err != nil {
+			return rpctypes.Error(err)
+		}
+		if err := s.deliver(ctx, response.Kvs); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// paged reads the rest of the range page by page.
+func (s *scan) paged(ctx context.Context, etcd *clientv3.Client) error {
+	for {
+		limit := s.pageLimit()
+		response, err := within(ctx, s.client.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.GetResponse, error) {
+			return etcd.Get(ctx, s.next, append(s.rangeOptions(), clientv3.WithLimit(limit))...)
+		})
+		if err != nil {
+			return err
+		}
+		if err := s.deliver(ctx, response.Kvs); err != nil {
+			return err
+		}
+		if !response.More {
+			return nil
+		}
+	}
+}
+
+func (s *scan) rangeOptions() []clientv3.OpOption {
+	opts := []clientv3.OpOption{clientv3.WithRange(s.end), clientv3.WithRev(s.revision)}
+	if s.opts.KeysOnly {
+		opts = append(opts, clientv3.WithKeysOnly())
+	}
+	return opts
+}
+
+// pageLimit turns the size that a page should have into a number of keys, by the mean of what was read so far.
+func (s *scan) pageLimit() int64 {
+	most := int64(s.opts.PageKeys)
+	if s.opts.KeysOnly {
+		return most
+	}
+	if s.keys == 0 {
+		return min(firstPageKeys, most)
+	}
+	mean := max(s.bytes/s.keys, 1)
+	return min(max(int64(s.opts.PageBytes)/mean, minPageKeys), most)
+}
+
+// deliver hands a page to the consumer and moves the range past it.
+func (s *scan) deliver(ctx context.Context, page []*mvccpb.KeyValue) error {
+	if len(page) == 0 {
+		return nil
+	}
+	select {
+	case s.pages <- page:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for _, kv := range page {
+		s.bytes += int64(len(kv.Key) + len(kv.Value))
+	}
+	s.keys += int64(len(page))
+	s.next = string(page[len(page)-1].Key) + "\x00"
+	return nil
+}
+
+func record(kv *mvccpb.KeyValue) decode.Record {
+	return decode.Record{
+		Key:            string(kv.Key),
+		Value:          kv.Value,
+		CreateRevision: kv.CreateRevision,
+		ModRevision:    kv.ModRevision,
+		Version:        kv.Version,
+		Lease:          kv.Lease,
+	}
+}
