@@ -277,7 +277,7 @@ func (c *Collateral) words() string {
 }
 
 func nothingSelected(s *Selection, summary *Summary) error {
-	reason := fmt.Sprintf("nothing to delete among %d records: no %s", summary.Scanned, s.Words())
+	reason := fmt.Sprintf("nothing to delete among %d records: no %s", summary.Scanned, strings.Join(s.Words(), ", "))
 	for _, kept := range summary.KeptOut {
 		reason += fmt.Sprintf("; %d kept out by %s", kept.Count, kept.Reason)
 	}

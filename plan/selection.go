@@ -61,13 +61,14 @@ func (q *Query) Validate() error {
 	return nil
 }
 
-// namespaces returns the namespaces to scan, sorted, each once: so that the keys of a plan ascend.
+// namespaces returns the namespaces to scan, each once, in the order of their keys, so that the keys of a plan ascend:
+// those of batch-2 come before those of batch, because "batch-2/" comes before "batch/".
 func (q *Query) namespaces() []string {
 	all := slices.Clone(q.Namespaces)
 	for _, owner := range q.Owners {
 		all = append(all, owner.Namespace)
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, func(a, b string) int { return strings.Compare(a+"/", b+"/") })
 	return slices.Compact(all)
 }
 
@@ -137,14 +138,15 @@ func (s *Selection) Matcher() (func(*decode.Object) (*Owner, bool), error) {
 	}, nil
 }
 
-// Words tells the selection in one line.
-func (s *Selection) Words() string {
-	var words []string
+// Words tells the selection, a condition in each string.
+func (s *Selection) Words() []string {
+	words := []string{"pods in " + strings.Join(s.Namespaces, ", ")}
 	for i := range s.Owners {
-		words = append(words, "controlled by "+s.Owners[i].String())
-	}
-	if len(words) > 1 {
-		words = []string{strings.Join(words, " or ")}
+		if i == 0 {
+			words = append(words, "controlled by "+s.Owners[i].String())
+		} else {
+			words = append(words, "or by "+s.Owners[i].String())
+		}
 	}
 	add := func(set bool, format string, args ...any) {
 		if set {
@@ -157,5 +159,5 @@ func (s *Selection) Words() string {
 	add(!s.CreatedBefore.IsZero(), "made before %s", s.CreatedBefore.UTC().Format(time.RFC3339))
 	add(s.Terminating, "terminating")
 	add(s.Limit > 0, "%d at most", s.Limit)
-	return fmt.Sprintf("pods in %s, %s", strings.Join(s.Namespaces, ", "), strings.Join(words, ", "))
+	return words
 }

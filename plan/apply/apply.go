@@ -58,9 +58,11 @@ type Config struct {
 	NoChase  bool  // leave newcomers
 	ChaseMax int64 // the most newcomers to delete; 0 for the larger of 1,000 and half of the plan
 
-	// Settle is the least time without births that the run waits for between roots and pods, SettleMax the longest
-	// that it waits while births go on.
-	Settle, SettleMax time.Duration
+	// Settle is the time without births that the run waits for between roots and pods; 0 for three times the median
+	// time between two births that the plan saw, 5 s at least and 60 s at most.
+	Settle time.Duration
+	// SettleMax is the longest that it waits while births go on.
+	SettleMax time.Duration
 
 	Now     func() time.Time
 	Observe func(Event) // called by one goroutine at a time

@@ -14,10 +14,11 @@ import (
 
 // Settle times: how long no planned owner may have made a pod before the sweep begins.
 const (
-	DefaultSettle    = 5 * time.Second
+	shortestSettle  = 5 * time.Second
+	longestSettle   = 60 * time.Second
+	settleIntervals = 3 // of the median time between two births
+
 	DefaultSettleMax = 5 * time.Minute
-	longestSettle    = 60 * time.Second
-	settleIntervals  = 3 // of the median time between two births
 )
 
 // births watches for new pods of the planned owners, and for roots that are made again, from the deletion of the roots
@@ -157,13 +158,21 @@ func (b *births) seen(now time.Time) (count int64, last time.Time, perSec float6
 	return b.count, b.last, perSec, owners, slices.Clone(b.returned)
 }
 
+// settleTime returns how long to wait for a birth: three times what lay between two of them, within bounds.
+func (r *run) settleTime() time.Duration {
+	if r.Settle > 0 {
+		return r.Settle
+	}
+	interval := time.Duration(r.Plan.Trailer.Summary.BirthInterval * float64(time.Second))
+	return min(max(settleIntervals*interval, shortestSettle), longestSettle)
+}
+
 // settle waits until no planned owner has made a pod for long enough. A producer that does not end stops the run.
 func (r *run) settle(ctx context.Context) error {
 	if r.Plan.Header.KeepRoots || len(r.refreshed.Owners) == 0 {
 		return nil // births are expected, or nobody is known to make any
 	}
-	interval := time.Duration(r.Plan.Trailer.Summary.BirthInterval * float64(time.Second))
-	need := max(r.Settle, min(settleIntervals*interval, longestSettle))
+	need := r.settleTime()
 	r.emit(StepBegan{Step: StepSettle})
 	began := r.Now()
 	tick := time.NewTicker(settleTick)

@@ -3,13 +3,16 @@ package apply
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"etcdsweep/decode"
+	"etcdsweep/plan"
 )
 
 const newcomersPage = 256 // newcomers archived with one sync
 
-// chase deletes the newcomers: pods of the planned owners that were made after the plan. They meet the same selection
+// chase deletes the newcomers: pods of the planned owners that were made after the plan, under names that are not in
+// it. (A planned pod that was made again under its name was judged already, and stays.) They meet the same selection
 // and guards, and what the snapshot does not hold of them is archived first. It scans until a scan finds none.
 func (r *run) chase(ctx context.Context) error {
 	limited := r.refreshed.Limit > 0 // then the owner's other pods are meant to stay
@@ -43,6 +46,8 @@ func (r *run) chaseOnce(ctx context.Context) error {
 	}
 	chased := r.report.Newcomers.Total()
 	pods := decode.Pods()
+	planned := r.plannedKeys(plan.StagePods)
+	defer planned.stop()
 	for _, namespace := range r.refreshed.Namespaces {
 		for record, err := range r.Cluster.Scan(ctx, pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
 			if err != nil {
@@ -50,6 +55,11 @@ func (r *run) chaseOnce(ctx context.Context) error {
 			}
 			uid, newcomer := r.newcomer(pods, &record)
 			if !newcomer {
+				continue
+			}
+			if inPlan, err := planned.has(record.Key); err != nil {
+				return err
+			} else if inPlan {
 				continue
 			}
 			if chased >= r.ChaseMax {
@@ -108,4 +118,29 @@ func (r *run) removeNewcomers(ctx context.Context, page []decode.Record, uids []
 			}
 		}
 	})
+}
+
+// plannedKeys walks along the keys of a stage while a scan walks along those of the cluster: both ascend.
+type plannedKeys struct {
+	next func() (plan.Entry, error, bool)
+	stop func()
+	key  string // that the walk has come to; "" before it began
+	end  bool
+}
+
+func (r *run) plannedKeys(stage string) *plannedKeys {
+	next, stop := iter.Pull2(r.Plan.Entries(stage))
+	return &plannedKeys{next: next, stop: stop}
+}
+
+// has reports whether a key is planned. It is asked for ascending keys.
+func (p *plannedKeys) has(key string) (bool, error) {
+	for !p.end && p.key < key {
+		entry, err, ok := p.next()
+		if err != nil {
+			return false, err
+		}
+		p.key, p.end = entry.Key, !ok
+	}
+	return !p.end && p.key == key, nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -15,37 +14,15 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 
 	"etcdsweep/decode"
 	"etcdsweep/test/fixtures"
 	"etcdsweep/test/lab"
+	"etcdsweep/test/lab/labtest"
 )
 
 func TestMain(m *testing.M) {
-	status := m.Run()
-	leak := goleak.Find()
-	for deadline := time.Now().Add(peerTimeout); leak != nil && time.Now().Before(deadline); {
-		leak = goleak.Find() // which looks again and again for a while
-	}
-	if status == 0 && leak != nil {
-		fmt.Fprintln(os.Stderr, leak)
-		status = 1
-	}
-	os.Exit(status)
-}
-
-// peerTimeout is longer than connections between members outlive Close.
-const peerTimeout = 10 * time.Second
-
-// oldEtcd returns the path of the oldest etcd that etcdsweep supports.
-func oldEtcd(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("etcd")
-	if err != nil {
-		t.Fatalf("%v: these tests need a real etcd 3.4: apt-get install etcd-server", err)
-	}
-	return path
+	os.Exit(labtest.Run(m))
 }
 
 func startLab(t *testing.T, config lab.Config) (*lab.Cluster, *clientv3.Client) {
@@ -68,14 +45,9 @@ func startLab(t *testing.T, config lab.Config) (*lab.Cluster, *clientv3.Client) 
 	return cluster, client
 }
 
-// servers are the ways to run etcd, by a name for the subtest.
-func servers(t *testing.T) map[string]string {
-	return map[string]string{"library": "", "process": oldEtcd(t)}
-}
-
 // Every key of both snapshots must be there as it was when the snapshot was taken, whichever server reads it.
 func TestRestore(t *testing.T) {
-	for server, binary := range servers(t) {
+	for server, binary := range labtest.Servers(t) {
 		for _, members := range []int{1, 3} {
 			for _, name := range []fixtures.Name{fixtures.Incident, fixtures.Zoo} {
 				t.Run(fmt.Sprintf("%s/%d/%s", server, members, name), func(t *testing.T) {
@@ -133,7 +105,7 @@ func compare(t *testing.T, client *clientv3.Client, snapshot string) {
 }
 
 func TestMembersComeAndGo(t *testing.T) {
-	for server, binary := range servers(t) {
+	for server, binary := range labtest.Servers(t) {
 		t.Run(server, func(t *testing.T) {
 			cluster, client := startLab(t, lab.Config{Members: 3, Binary: binary})
 			for i, end := range []func(int) error{cluster.StopMember, cluster.KillMember} {
@@ -251,7 +223,7 @@ func handshake(t *testing.T, cluster *lab.Cluster, config *tls.Config) error {
 }
 
 func TestPlainText(t *testing.T) {
-	for server, binary := range servers(t) {
+	for server, binary := range labtest.Servers(t) {
 		t.Run(server, func(t *testing.T) {
 			cluster, client := startLab(t, lab.Config{Binary: binary, PlainText: true, QuotaBytes: 1 << 30})
 			if !strings.HasPrefix(cluster.Endpoints()[0], "http://") {
@@ -266,12 +238,12 @@ func TestPlainText(t *testing.T) {
 
 func TestStartRefuses(t *testing.T) {
 	for name, config := range map[string]lab.Config{
-		"two members":               {Members: 2},
-		"arguments of no process":   {Args: []string{"--snapshot-count=10"}},
-		"no such flag":              {Binary: oldEtcd(t), Args: []string{"--no-such-flag"}},
-		"no such binary":            {Binary: "/no/such/etcd"},
-		"no such snapshot":          {Snapshot: "/no/such/snapshot.db"},
-		"directory that is missing": {Dir: "/no/such/directory"},
+		"two members":                {Members: 2},
+		"arguments of no process":    {Args: []string{"--snapshot-count=10"}},
+		"a binary that ends at once": {Binary: "/bin/false"},
+		"no such binary":             {Binary: "/no/such/etcd"},
+		"no such snapshot":           {Snapshot: "/no/such/snapshot.db"},
+		"directory that is missing":  {Dir: "/no/such/directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if config.Dir == "" {

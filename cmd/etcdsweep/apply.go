@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"etcdsweep/etcdops"
+	"etcdsweep/plan"
+	"etcdsweep/plan/apply"
+	"etcdsweep/plan/archive"
+)
+
+type applyOptions struct {
+	connectOptions
+	confirm     string
+	stateDir    string
+	rate        float64
+	concurrency int
+	noChase     bool
+	chaseMax    int64
+	settle      time.Duration
+	settleMax   time.Duration
+	allow       []string
+	output      string
+}
+
+func newApplyCommand(s streams) *cobra.Command {
+	var o applyOptions
+	cmd := &cobra.Command{
+		Use:   "apply FILE --confirm ID",
+		Short: "Snapshot, prove, delete what the plan lists, verify",
+		Long: `Carry out a plan: check the cluster, take a snapshot and prove that it holds every entry,
+delete the roots, wait until they make no more pods, delete the pods at --rate a second,
+each in a transaction of its own that compares its revisions, delete the newcomers, and
+scan again. What drifts is judged afresh, and its new bytes are archived before it goes.
+
+Ctrl-C lets what is in flight finish, says where the run stands, and exits with 130; the
+same plan can be applied again. A second Ctrl-C ends the process at once.`,
+		Example: `  etcdsweep apply runaway.plan --confirm 3f9a1c2e
+  etcdsweep apply runaway.plan --confirm 3f9a1c2e --rate 100`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), cmd, args[0], s) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&o.confirm, "confirm", "", fmt.Sprintf("the first %d or more digits of the plan's ID; asked for on a terminal", plan.MinConfirm))
+	f.Float64Var(&o.rate, "rate", 500, "deletes a second, 0 for as fast as etcd can")
+	f.IntVar(&o.concurrency, "concurrency", 16, "deletes in flight")
+	f.BoolVar(&o.noChase, "no-chase", false, "leave pods that the planned owners made after the plan")
+	f.Int64Var(&o.chaseMax, "chase-max", 0, "the most of those to delete (default: the larger of 1000 and half of the plan)")
+	f.DurationVar(&o.settle, "settle", 0, "time without births to wait for between roots and pods (default: by the pace of births, 5s to 60s)")
+	f.DurationVar(&o.settleMax, "settle-max", apply.DefaultSettleMax, "stop if births go on for longer")
+	f.StringSliceVar(&o.allow, "allow", nil, "accept a risk by its name: "+strings.Join(apply.Allowances(), ", "))
+	f.StringVar(&o.stateDir, "state-dir", "", "where runs are kept (default: /var/lib/etcdsweep for root, else $XDG_STATE_HOME/etcdsweep)")
+	addOutputFlag(cmd, &o.output)
+	o.addFlags(cmd)
+	return cmd
+}
+
+func (o *applyOptions) validate() error {
+	if err := checkOutput(o.output); err != nil {
+		return err
+	}
+	if o.rate < 0 || o.concurrency < 1 || o.chaseMax < 0 || o.settle < 0 || o.settleMax < 0 {
+		return usagef("--rate, --chase-max, --settle and --settle-max are not negative, --concurrency is 1 at least")
+	}
+	for _, name := range o.allow {
+		if !slices.Contains(apply.Allowances(), name) {
+			return usagef("--allow %s: there are %s", name, strings.Join(apply.Allowances(), ", "))
+		}
+	}
+	return nil
+}
+
+func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	p, err := plan.Open(path)
+	if err != nil {
+		return err
+	}
+	if err := o.confirmed(ctx, p, s); err != nil {
+		return err
+	}
+	stateDir, err := stateDir(o.stateDir)
+	if err != nil {
+		return err
+	}
+	client, err := o.connect(ctx, cmd, s)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer client.Close()
+	dir, err := apply.OpenDir(stateDir, p)
+	if err != nil {
+		return err
+	}
+	if p, err = dir.KeepPlan(p); err != nil {
+		return err
+	}
+	return o.carryOut(ctx, cluster{client, p.Header.Prefix}, p, dir, s)
+}
+
+// carryOut runs the plan, and leaves a report in the run's directory and on the screen, whatever became of it.
+func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, dir *apply.Dir, s streams) (err error) {
+	screen := newScreen(s.err)
+	defer screen.close()
+	keeper := keeper{client: c.Client, dir: dir}
+	defer func() { err = errors.Join(err, keeper.close()) }()
+	report, err := apply.Run(ctx, apply.Config{
+		Plan:        p,
+		Cluster:     c,
+		Keep:        keeper.keep,
+		First:       dir.First,
+		Allow:       o.allow,
+		Rate:        o.rate,
+		Concurrency: o.concurrency,
+		NoChase:     o.noChase,
+		ChaseMax:    o.chaseMax,
+		Settle:      o.settle,
+		SettleMax:   o.settleMax,
+		Now:         time.Now,
+		Observe:     screen.observe,
+	})
+	screen.close()
+	if report == nil || report.State == apply.StateRefused {
+		return err // there is nothing to report
+	}
+	if writeErr := dir.WriteReport(report); writeErr != nil {
+		err = errors.Join(err, writeErr)
+	}
+	if o.output == outputJSON {
+		return errors.Join(err, printJSON(s.out, report))
+	}
+	printReport(s.out, p, report, dir)
+	return err
+}
+
+// keeper makes the snapshot and the archive of a run, and closes them.
+type keeper struct {
+	client   *etcdops.Client
+	dir      *apply.Dir
+	snapshot *snapshotFile
+	archive  *archive.Writer
+}
+
+func (k *keeper) keep(ctx context.Context, minRevision int64, progress func(done, total int64)) (_ apply.Snapshot, _ apply.Archive, err error) {
+	if k.snapshot, err = saveSnapshot(ctx, k.client, k.dir.Snapshot(), minRevision, progress); err != nil {
+		return nil, nil, err
+	}
+	if k.archive, err = archive.Create(k.dir.Archive()); err != nil {
+		return nil, nil, err
+	}
+	return k.snapshot, k.archive, nil
+}
+
+func (k *keeper) close() error {
+	var errs []error
+	if k.snapshot != nil {
+		errs = append(errs, k.snapshot.Close())
+	}
+	if k.archive != nil {
+		errs = append(errs, k.archive.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// confirmed makes sure that the operator means this plan: by --confirm, or by typing its ID.
+func (o *applyOptions) confirmed(ctx context.Context, p *plan.File, s streams) error {
+	typed := o.confirm
+	if typed == "" {
+		terminal, ok := s.in.(*os.File)
+		if !ok || !term.IsTerminal(int(terminal.Fd())) {
+			return usagef("--confirm is missing: the head of the plan's ID, as show prints it")
+		}
+		printPlan(s.err, p)
+		fmt.Fprintf(s.err, "\nThis deletes %s keys. Type the first %d digits of the plan's ID to go on: ", count(p.Trailer.Entries), plan.MinConfirm)
+		line, err := readLine(ctx, s)
+		if err != nil {
+			return err
+		}
+		typed = strings.TrimSpace(line)
+	}
+	if len(typed) < plan.MinConfirm || !strings.HasPrefix(p.ID, strings.ToLower(typed)) {
+		return &plan.RefusedError{
+			Reason: fmt.Sprintf("%q does not confirm this plan", typed),
+			Advice: fmt.Sprintf("read the plan with show; --confirm takes the first %d or more digits of its ID", plan.MinConfirm),
+		}
+	}
+	return nil
+}
+
+// readLine reads a line, or returns when ctx ends; the read then stays behind until the process ends.
+func readLine(ctx context.Context, s streams) (string, error) {
+	lines := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(s.in).ReadString('\n')
+		lines <- line
+	}()
+	select {
+	case line := <-lines:
+		return line, nil
+	case <-ctx.Done():
+		return "", apply.ErrInterrupted
+	}
+}
+
+// stateDir returns where runs are kept.
+func stateDir(given string) (string, error) {
+	if given != "" {
+		return filepath.Abs(given)
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/etcdsweep", nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "etcdsweep"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("--state-dir is not given: %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "etcdsweep"), nil
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"strconv"
+
+	"etcdsweep/etcdops"
+	"etcdsweep/plan"
+	"etcdsweep/plan/apply"
+)
+
+// cluster is a client as package apply wants it: with the facts of preflight.
+type cluster struct {
+	*etcdops.Client
+	prefix string
+}
+
+// Facts gathers what preflight looks at.
+func (c cluster) Facts(ctx context.Context) (apply.Facts, error) {
+	status, err := c.Status(ctx)
+	if err != nil {
+		return apply.Facts{}, err
+	}
+	facts := apply.Facts{Quorum: status.AlarmsErr}
+	names := map[uint64]string{}
+	for _, m := range status.Members {
+		names[m.ID] = m.String()
+		facts.Members = append(facts.Members, apply.Member{Name: m.String(), Version: m.Version, Learner: m.Learner, Err: m.Err})
+	}
+	for _, alarm := range status.Alarms {
+		facts.Alarms = append(facts.Alarms, apply.Alarm{Member: cmp.Or(names[alarm.Member], clusterID(alarm.Member)), Kind: string(alarm.Type)})
+	}
+	if facts.Quorum != nil {
+		return facts, nil
+	}
+	facts.Identity, err = plan.Identify(ctx, c, clusterID(status.ClusterID), c.prefix)
+	if err != nil {
+		return apply.Facts{}, err
+	}
+	facts.Revision, facts.Quorum = c.Revision(ctx, c.prefix)
+	return facts, nil
+}
+
+// clusterID writes an ID as etcdctl does.
+func clusterID(id uint64) string { return strconv.FormatUint(id, 16) }

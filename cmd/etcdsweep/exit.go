@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"etcdsweep/etcdops"
+	"etcdsweep/plan"
+	"etcdsweep/plan/apply"
+)
+
+const exitStatuses = `Exit status: 0 done; 1 error; 2 usage; 3 refused by a guard or preflight;
+4 stopped by cluster health; 5 done, but something is left; 130 interrupted.`
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+func (e usageError) Hint() string {
+	return "etcdsweep help, or --help behind a command, tells the usage"
+}
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exitStatus is the one place where errors become exit statuses.
+func exitStatus(err error) int {
+	for _, row := range []struct {
+		is     bool
+		status int
+	}{
+		{err == nil, 0},
+		{errors.Is(err, apply.ErrInterrupted), 130},
+		{is[*apply.HealthError](err), 4},
+		{errors.Is(err, apply.ErrLeft), 5},
+		{is[*plan.RefusedError](err) || is[*plan.FileError](err) || is[*apply.PreflightError](err), 3},
+		{is[usageError](err) || is[*etcdops.ConfigError](err), 2},
+	} {
+		if row.is {
+			return row.status
+		}
+	}
+	return 1
+}
+
+func is[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
+}
+
+// interrupted says so of an error that is only the end of ctx.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return apply.ErrInterrupted
+	}
+	return err
+}
+
+// explain prints an error: what, where, and what to do.
+func explain(w io.Writer, err error) {
+	if err == nil {
+		return
+	}
+	fmt.Fprintf(w, "etcdsweep: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	var hinting interface{ Hint() string }
+	if errors.As(err, &hinting) && hinting.Hint() != "" {
+		for line := range strings.Lines(hinting.Hint()) {
+			fmt.Fprintf(w, "hint: %s\n", strings.TrimSuffix(line, "\n"))
+		}
+	}
+}

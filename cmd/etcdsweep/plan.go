@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"etcdsweep/durable"
+	"etcdsweep/plan"
+)
+
+type planOptions struct {
+	connectOptions
+	out         string
+	namespaces  []string
+	jobs        []string
+	selector    string
+	phases      []string
+	nodes       []string
+	olderThan   time.Duration
+	terminating bool
+	limit       int
+	keepRoots   bool
+	allow       []string
+}
+
+func newPlanCommand(s streams) *cobra.Command {
+	var o planOptions
+	cmd := &cobra.Command{
+		Use:   "plan -o FILE [-n NAMESPACE]... [--job [NAMESPACE/]NAME]... [flags]",
+		Short: "Write down exactly what would go; changes nothing",
+		Long: `Read the pods of the namespaces once, and write a plan: every key to delete, and why.
+A pod must meet every flag that is given; a flag that is repeated means any of its
+values. The owners' own records are planned as roots, to be deleted first.
+
+Kept out by a guard, which --allow lifts by its name: pods in kube-system, kube-public and
+kube-node-lease, mirror pods, pods of DaemonSets and StatefulSets, pods that use a
+PersistentVolumeClaim, running pods, and pods with a finalizer other than the Job
+controller's. Values that cannot be read are counted and never selected.`,
+		Example: `  etcdsweep plan -n batch --job runaway -o runaway.plan
+  etcdsweep plan --job batch/runaway-a --job batch/runaway-b -o runaway.plan
+  etcdsweep plan -n batch --selector app=import --phase Failed --older-than 1h -o failed.plan`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd, s) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&o.out, "out", "o", "", "the plan file to write; it must not exist")
+	f.StringSliceVarP(&o.namespaces, "namespace", "n", nil, "look in this namespace (repeatable)")
+	f.StringSliceVar(&o.jobs, "job", nil, "pods of this Job, as NAME or NAMESPACE/NAME (repeatable)")
+	f.StringVarP(&o.selector, "selector", "l", "", "pods with these labels, as kubectl takes them")
+	f.StringSliceVar(&o.phases, "phase", nil, "pods in this phase: Pending, Running, Succeeded, Failed, Unknown (repeatable)")
+	f.StringSliceVar(&o.nodes, "node", nil, "pods on this node (repeatable)")
+	f.DurationVar(&o.olderThan, "older-than", 0, "pods made longer ago than this, as 90m or 12h")
+	f.BoolVar(&o.terminating, "terminating", false, "only pods whose deletion was asked for")
+	f.IntVar(&o.limit, "limit", 0, "plan this many pods at most")
+	f.BoolVar(&o.keepRoots, "keep-roots", false, "leave the owners' own records; they may make new pods")
+	f.StringSliceVar(&o.allow, "allow", nil, "lift a guard by its name: "+strings.Join(append(plan.GuardNames(), plan.AllowCollateral), ", "))
+	o.addFlags(cmd)
+	return cmd
+}
+
+// query turns flags into a query.
+func (o *planOptions) query() (plan.Query, error) {
+	q := plan.Query{
+		Namespaces:  o.namespaces,
+		Phases:      o.phases,
+		Nodes:       o.nodes,
+		OlderThan:   o.olderThan,
+		Terminating: o.terminating,
+		Limit:       o.limit,
+	}
+	if o.out == "" {
+		return q, usagef("-o FILE is missing: where to write the plan")
+	}
+	if o.limit < 0 || o.olderThan < 0 {
+		return q, usagef("--limit and --older-than are not negative")
+	}
+	if slices.Contains(o.namespaces, "") || slices.Contains(o.jobs, "") {
+		return q, usagef("--namespace and --job are not empty")
+	}
+	for _, job := range o.jobs {
+		namespace, name, qualified := strings.Cut(job, "/")
+		if !qualified {
+			if len(o.namespaces) != 1 {
+				return q, usagef("--job %s needs one --namespace, or to be given as NAMESPACE/%s", job, job)
+			}
+			namespace, name = o.namespaces[0], job
+		}
+		if namespace == "" || name == "" || strings.Contains(name, "/") {
+			return q, usagef("--job %q is neither NAME nor NAMESPACE/NAME", job)
+		}
+		q.Owners = append(q.Owners, plan.OwnerName{GroupKind: schema.GroupKind{Group: "batch", Kind: "Job"}, Namespace: namespace, Name: name})
+	}
+	if o.selector != "" {
+		selector, err := labels.Parse(o.selector)
+		if err != nil {
+			return q, usagef("--selector %q: %w", o.selector, err)
+		}
+		q.Selector = selector
+	}
+	if err := q.Validate(); err != nil {
+		if is[*plan.RefusedError](err) {
+			return q, err
+		}
+		return q, usageError{err}
+	}
+	if _, err := plan.NewGuards(slices.DeleteFunc(slices.Clone(o.allow), func(name string) bool { return name == plan.AllowCollateral })); err != nil {
+		return q, usageError{err}
+	}
+	return q, nil
+}
+
+func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) error {
+	query, err := o.query()
+	if err != nil {
+		return err
+	}
+	file, err := durable.Create(o.out)
+	if err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	defer file.Abort()
+
+	client, err := o.connect(ctx, cmd, s)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer client.Close()
+	status, err := client.Status(ctx)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	screen := newScreen(s.err)
+	defer screen.close()
+	p, err := o.build(ctx, client, query, clusterID(status.ClusterID), file, screen)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	screen.close()
+	if err := file.Commit(); err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	warnOfPlan(s.err, p)
+	printPlan(s.out, p)
+	printNext(s.out, []string{
+		"etcdsweep show " + shellQuote(o.out) + " --keys",
+		"etcdsweep apply " + shellQuote(o.out) + " --confirm " + p.ID[:plan.MinConfirm] + o.repeat(cmd),
+	})
+	return nil
+}
+
+func (o *planOptions) build(ctx context.Context, source plan.Source, query plan.Query, clusterID string, w io.Writer, screen *screen) (*plan.File, error) {
+	screen.begin("scan", 0, count)
+	opts := plan.Options{
+		Tool:      version(),
+		ClusterID: clusterID,
+		Prefix:    o.prefix,
+		KeepRoots: o.keepRoots,
+		Allow:     o.allow,
+		Now:       time.Now(),
+		Progress:  func(scanned, _ int64) { screen.advance(scanned) },
+	}
+	id, header, trailer, err := plan.Build(ctx, source, query, opts, w)
+	if err != nil {
+		return nil, err
+	}
+	return &plan.File{ID: id, Header: header, Trailer: trailer}, nil
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"etcdsweep/plan"
+	"etcdsweep/plan/apply"
+)
+
+const (
+	width   = 80 // columns of a screen at three in the morning
+	maxRows = 10 // of one table of a summary
+)
+
+func count(n int64) string { return humanize.Comma(n) }
+
+func bytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// newTable returns a table without lines, for columns that are wide enough to be told apart without.
+func newTable(w io.Writer, header ...any) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	style.Format.Header = text.FormatUpper
+	style.Size.WidthMax = width
+	t.SetStyle(style)
+	t.SuppressTrailingSpaces()
+	t.AppendHeader(header)
+	return t
+}
+
+// printPlan prints a plan's summary.
+func printPlan(w io.Writer, p *plan.File) {
+	summary := &p.Trailer.Summary
+	fmt.Fprintf(w, "Plan %s: %s keys, %s\n", p.ID, count(p.Trailer.Entries), bytes(p.Trailer.Bytes))
+	for _, condition := range p.Header.Selection.Words() {
+		fmt.Fprintf(w, "  %s\n", condition)
+	}
+	fmt.Fprintf(w, "Made %s, at revision %d\n", stamp(p.Header.Created), p.Header.Revision)
+	fmt.Fprintf(w, "  for etcd cluster %s\n", p.Header.Cluster.ClusterID)
+	fmt.Fprintf(w, "  with UID %s of Namespace kube-system\n", p.Header.Cluster.SystemUID)
+
+	printTallies(w, "stage", summary.Stages)
+	printTallies(w, "controller", summary.Owners)
+	printTallies(w, "node", summary.Nodes)
+	printTallies(w, "phase", summary.Phases)
+
+	fmt.Fprintf(w, "\n%s records read; %s of the pods to delete are terminating\n", count(summary.Scanned), count(summary.Terminating))
+	if !summary.Oldest.IsZero() {
+		fmt.Fprintf(w, "oldest %s, newest %s\n", stamp(summary.Oldest), stamp(summary.Newest))
+	}
+	printKeptOut(w, "Kept out by guards", summary.KeptOut)
+	printKeptOut(w, "Cannot be read, and are left alone", summary.Unreadable)
+}
+
+// printTallies prints a table of the largest tallies. Where they carry UIDs, each has a line for its own.
+func printTallies(w io.Writer, name string, tallies []plan.Tally) {
+	if len(tallies) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	t := newTable(w, name, "keys", "bytes")
+	t.SetColumnConfigs([]table.ColumnConfig{
+		{Number: 1, WidthMax: 50},
+		{Number: 2, Align: text.AlignRight, AlignHeader: text.AlignRight},
+		{Number: 3, Align: text.AlignRight, AlignHeader: text.AlignRight},
+	})
+	for i, tally := range tallies {
+		if i == maxRows {
+			t.AppendRow(table.Row{fmt.Sprintf("... and %d more", len(tallies)-i)})
+			break
+		}
+		t.AppendRow(table.Row{tally.Name, count(tally.Entries), bytes(tally.Bytes)})
+		if tally.UID != "" {
+			t.AppendRow(table.Row{"  UID " + tally.UID})
+		}
+	}
+	t.Render()
+}
+
+func printKeptOut(w io.Writer, title string, kept []plan.KeptOut) {
+	if len(kept) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s:\n", title)
+	for _, k := range kept {
+		fmt.Fprintf(w, "  %s  %s", count(k.Count), k.Reason)
+		if k.Why != "" {
+			fmt.Fprintf(w, ": %s", k.Why)
+		}
+		fmt.Fprintln(w)
+		for _, example := range k.Examples {
+			fmt.Fprintf(w, "      %s\n", example)
+		}
+	}
+}
+
+// warnOfPlan says what people must not overlook in a plan.
+func warnOfPlan(w io.Writer, p *plan.File) {
+	if p.Header.KeepRoots && len(p.Header.Selection.Owners) > 0 {
+		warn(w, "the owners' own records are not in the plan (--keep-roots): their controller makes new pods for those that go")
+	}
+	for i := range p.Trailer.Owners {
+		owner := &p.Trailer.Owners[i]
+		if owner.Absent {
+			warn(w, fmt.Sprintf("%s has no record of its own; its pods were matched by its name, and have the UIDs %s", owner, strings.Join(owner.UIDs, ", ")))
+		}
+	}
+	if c := p.Trailer.Summary.Collateral; c.Count > 0 {
+		warn(w, fmt.Sprintf("%s pods of planned owners are no entries, such as %s: while kube-controller-manager runs, its garbage collector deletes them as well", count(c.Count), c.Examples[0]))
+	}
+}
+
+func printNext(w io.Writer, commands []string) {
+	fmt.Fprintln(w, "\nNext:")
+	for _, command := range commands {
+		fmt.Fprintf(w, "  %s\n", command)
+	}
+}
+
+// printReport prints what a run did, and what it left.
+func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *apply.Dir) {
+	fmt.Fprintf(w, "\nRun of plan %s: %s\n", r.Plan, r.State)
+	duration := r.Ended.Sub(r.Started)
+	fmt.Fprintf(w, "  %s, from %s to %s\n\n", rounded(duration), stamp(r.Started), stamp(r.Ended))
+
+	header := table.Row{"outcome", "roots", "pods", "newcomers"}
+	t := newTable(w, header...)
+	t.SetColumnConfigs([]table.ColumnConfig{
+		{Number: 2, Align: text.AlignRight, AlignHeader: text.AlignRight},
+		{Number: 3, Align: text.AlignRight, AlignHeader: text.AlignRight},
+		{Number: 4, Align: text.AlignRight, AlignHeader: text.AlignRight},
+	})
+	for _, outcome := range apply.Outcomes() {
+		roots, pods, newcomers := r.Roots.Outcomes[outcome], r.Pods.Outcomes[outcome], r.Newcomers.Outcomes[outcome]
+		if outcome == apply.Deleted || roots+pods+newcomers > 0 {
+			t.AppendRow(table.Row{string(outcome), count(roots), count(pods), count(newcomers)})
+		}
+	}
+	planned := map[string]int64{}
+	for _, stage := range p.Trailer.Summary.Stages {
+		planned[stage.Name] = stage.Entries
+	}
+	t.AppendRow(table.Row{"of planned", count(planned[plan.StageRoots]), count(planned[plan.StagePods]), ""})
+	t.Render()
+
+	if r.FirstRevision > 0 {
+		fmt.Fprintf(w, "\ndeletes are revisions %d to %d\n", r.FirstRevision, r.LastRevision)
+	}
+	printKeptOut(w, "Skipped", r.Roots.Skipped)
+	printKeptOut(w, "Skipped", r.Pods.Skipped)
+	printKeptOut(w, "Newcomers skipped", r.Newcomers.Skipped)
+	printKeptOut(w, "Not proved by the snapshot, and not deleted", r.Snapshot.Unproved)
+	if verified := r.State == apply.StateDone || r.State == apply.StateLeft; verified {
+		printLeft(w, r)
+	}
+	fmt.Fprintf(w, "\nsnapshot  %s\n          %s at revision %d, SHA-256 %s\n", r.Snapshot.Path, bytes(r.Snapshot.Bytes), r.Snapshot.Revision, r.Snapshot.SHA256)
+	if r.Archived > 0 {
+		fmt.Fprintf(w, "archive   %s\n          %s records that are newer than the snapshot\n", dir.Archive(), count(r.Archived))
+	}
+	fmt.Fprintf(w, "report    %s\n", dir.Report())
+}
+
+func printLeft(w io.Writer, r *apply.Report) {
+	fmt.Fprintf(w, "\nLeft of the selection: %s\n", count(r.Left.Selected))
+	for _, example := range r.Left.Examples {
+		fmt.Fprintf(w, "      %s\n", example)
+	}
+	switch {
+	case r.Births > 0:
+		fmt.Fprintf(w, "Births since the roots went: %s, the last at %s\n", count(r.Births), stamp(r.LastBirth))
+	default:
+		fmt.Fprintln(w, "Births since the roots went: none")
+	}
+	for _, key := range r.RootsReturned {
+		fmt.Fprintf(w, "The root %s was made again\n", key)
+	}
+	printKeptOut(w, "Left by guards", r.Left.Kept)
+	for _, class := range r.Left.Unread {
+		fmt.Fprintf(w, "Not looked at: %s values that cannot be read, %s\n", count(class.Count), class.Reason)
+	}
+}

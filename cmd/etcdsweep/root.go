@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// streams is the contract of the screen: results go to out, as text for people or as JSON for programs; progress, log,
+// warnings and errors go to err; questions are asked on err and answered on in.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run executes one command line and returns its exit status.
+func run(ctx context.Context, args []string, s streams) int {
+	root := newRootCommand(s)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	explain(s.err, err)
+	return exitStatus(err)
+}
+
+func newRootCommand(s streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "etcdsweep",
+		Short: "Remove runaway pods from the etcd of a drowning Kubernetes cluster",
+		Long: `etcdsweep goes past a drowning kube-apiserver straight to etcd. It writes a plan of
+the pods that runaway owners have left there, takes a snapshot and proves that it
+holds them, deletes the owners and then the pods one by one, and verifies.
+
+Nothing is deleted without a plan that was read and confirmed.`,
+		Example: `  etcdsweep plan -n batch --job runaway -o runaway.plan   what exactly would go?
+  etcdsweep show runaway.plan --keys                      let me look at it
+  etcdsweep apply runaway.plan --confirm 3f9a1c2e         snapshot, prove, sweep, verify`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.AddCommand(
+		newPlanCommand(s),
+		newShowCommand(s),
+		newApplyCommand(s),
+		newSnapshotCommand(s),
+		newVersionCommand(s),
+	)
+	prepare(root)
+	return root
+}
+
+// prepare gives every command the same usage errors, and the exit statuses in its help.
+func prepare(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	if cmd.Long == "" {
+		cmd.Long = cmd.Short + "."
+	}
+	cmd.Long += "\n\n" + exitStatuses
+	for _, child := range cmd.Commands() {
+		prepare(child)
+	}
+}

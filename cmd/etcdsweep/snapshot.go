@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"etcdsweep/etcdops"
+	"etcdsweep/etcdops/snapshot"
+	"etcdsweep/plan"
+	"etcdsweep/plan/apply"
+)
+
+func newSnapshotCommand(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "snapshot",
+		Short: "Save a snapshot of etcd, or verify one",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newSnapshotSaveCommand(s), newSnapshotVerifyCommand(s))
+	return cmd
+}
+
+type snapshotSaveOptions struct {
+	connectOptions
+	plan   string
+	output string
+}
+
+func newSnapshotSaveCommand(s streams) *cobra.Command {
+	var o snapshotSaveOptions
+	cmd := &cobra.Command{
+		Use:   "save PATH",
+		Short: "Save a snapshot, its SHA-256 checked while it arrives",
+		Long: `Stream a snapshot from the least loaded voting follower to PATH, which must not exist.
+The file appears only when it is whole, its SHA-256 is that of the stream, and it is on
+the disk. With --plan it is then proved: every entry of the plan is looked up in it.
+"etcdctl snapshot restore" reads it.`,
+		Example: `  etcdsweep snapshot save /var/backups/etcd.db
+  etcdsweep snapshot save /var/backups/etcd.db --plan runaway.plan`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), cmd, args[0], s) },
+	}
+	cmd.Flags().StringVar(&o.plan, "plan", "", "prove that the snapshot holds the entries of this plan")
+	addOutputFlag(cmd, &o.output)
+	o.addFlags(cmd)
+	return cmd
+}
+
+func (o *snapshotSaveOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) error {
+	if err := checkOutput(o.output); err != nil {
+		return err
+	}
+	var p *plan.File
+	var minRevision int64
+	if o.plan != "" {
+		var err error
+		if p, err = plan.Open(o.plan); err != nil {
+			return err
+		}
+		minRevision = p.Header.Revision
+	}
+	client, err := o.connect(ctx, cmd, s)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer client.Close()
+	screen := newScreen(s.err)
+	defer screen.close()
+	began := false
+	file, err := saveSnapshot(ctx, client, path, minRevision, func(done, total int64) {
+		if !began {
+			screen.begin("snapshot", total, bytes)
+			began = true
+		}
+		screen.advance(done)
+	})
+	screen.close()
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer file.Close()
+	return reportSnapshot(s, o.output, file, p)
+}
+
+type snapshotVerifyOptions struct {
+	plan   string
+	output string
+}
+
+func newSnapshotVerifyCommand(s streams) *cobra.Command {
+	var o snapshotVerifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify PATH",
+		Short: "Check a snapshot's SHA-256, and what it holds of a plan; needs no cluster",
+		Long: `Compute the SHA-256 of a snapshot and compare it with the one at its end. With --plan,
+look every entry of the plan up in it, at its planned revision.`,
+		Example: `  etcdsweep snapshot verify /var/backups/etcd.db
+  etcdsweep snapshot verify /var/backups/etcd.db --plan runaway.plan`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0], s) },
+	}
+	cmd.Flags().StringVar(&o.plan, "plan", "", "look the entries of this plan up")
+	addOutputFlag(cmd, &o.output)
+	return cmd
+}
+
+func (o *snapshotVerifyOptions) run(ctx context.Context, path string, s streams) error {
+	if err := checkOutput(o.output); err != nil {
+		return err
+	}
+	var p *plan.File
+	if o.plan != "" {
+		var err error
+		if p, err = plan.Open(o.plan); err != nil {
+			return err
+		}
+	}
+	info, err := snapshot.Verify(ctx, path)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	file, err := openSnapshot(path, info)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return reportSnapshot(s, o.output, file, p)
+}
+
+// reportSnapshot prints what a snapshot is and, if there is a plan, what it holds of it. Entries that it does not hold at
+// their planned revision are an error of exit status 5.
+func reportSnapshot(s streams, output string, file *snapshotFile, p *plan.File) error {
+	proof := file.Describe()
+	if p != nil {
+		if err := apply.ProvePlanned(p, file, &proof); err != nil {
+			return err
+		}
+	}
+	if output == outputJSON {
+		if err := printJSON(s.out, proof); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(s.out, "%s: %s at revision %d, whole\nSHA-256 %s\n", proof.Path, humanize.IBytes(uint64(proof.Bytes)), proof.Revision, proof.SHA256)
+		if p != nil {
+			fmt.Fprintf(s.out, "plan %s: %s of %s entries found at their planned revision\n", p.ID, count(proof.Planned), count(p.Trailer.Entries))
+		}
+	}
+	if len(proof.Unproved) > 0 {
+		missing := proof.Unproved[0]
+		return fmt.Errorf("%w: %d entries of plan %s are not in %s at their planned revision, such as %s",
+			apply.ErrLeft, missing.Count, p.ID, proof.Path, missing.Examples[0])
+	}
+	return nil
+}
+
+// snapshotFile is an open snapshot that knows what was found when it was saved or verified.
+type snapshotFile struct {
+	*snapshot.File
+	proof apply.Proof
+}
+
+// Describe returns path, revision, size and digest.
+func (f *snapshotFile) Describe() apply.Proof { return f.proof }
+
+func openSnapshot(path string, info snapshot.Info) (*snapshotFile, error) {
+	file, err := snapshot.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := file.Revision()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &snapshotFile{file, apply.Proof{Path: path, Revision: revision, Bytes: info.Bytes, SHA256: info.SHA256}}, nil
+}
+
+// spareBytes stay free beside a snapshot: etcd's own data may be on the same disk, and etcd stops when that is full.
+const spareBytes = 256 << 20
+
+// saveSnapshot streams a snapshot from the member that bears it best, and opens it. The caller closes the file.
+func saveSnapshot(ctx context.Context, client *etcdops.Client, path string, minRevision int64, progress func(done, total int64)) (*snapshotFile, error) {
+	member, err := client.SnapshotSource(ctx, minRevision)
+	if err != nil {
+		return nil, err
+	}
+	if err := snapshot.CheckSpace(filepath.Dir(path), member.DBSize+spareBytes); err != nil {
+		return nil, err
+	}
+	stream, err := client.Snapshot(ctx, member.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	info, err := snapshot.Save(ctx, stream, path, snapshot.Options{
+		Progress: func(bytes int64) { progress(bytes, member.DBSize) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	file, err := openSnapshot(path, info)
+	if err != nil {
+		return nil, err
+	}
+	if file.proof.Revision < minRevision {
+		return nil, errors.Join(fmt.Errorf("snapshot %s: at revision %d, want %d at least", path, file.proof.Revision, minRevision), file.Close())
+	}
+	return file, nil
+}

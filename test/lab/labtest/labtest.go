@@ -1,0 +1,48 @@
+// Package labtest has what tests with a lab in their process share.
+package labtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// peerTimeout is longer than connections between members of a lab outlive its Close.
+const peerTimeout = 10 * time.Second
+
+// Run runs a package's tests and fails them if goroutines are left behind. It returns the exit status.
+func Run(m *testing.M) int {
+	status := m.Run()
+	leak := goleak.Find()
+	for deadline := time.Now().Add(peerTimeout); leak != nil && time.Now().Before(deadline); {
+		leak = goleak.Find() // which looks again and again for a while
+	}
+	if status == 0 && leak != nil {
+		fmt.Fprintln(os.Stderr, leak)
+		return 1
+	}
+	return status
+}
+
+// RequireEtcd is the environment variable that makes the absence of an etcd binary an error, as in CI.
+const RequireEtcd = "ETCDSWEEP_REQUIRE_ETCD"
+
+// Servers returns the etcd servers to test against, by name: the library, as an empty path, and the etcd binary of this
+// machine, if it has one. Debian's is a 3.4, the oldest server that etcdsweep supports.
+func Servers(t *testing.T) map[string]string {
+	t.Helper()
+	servers := map[string]string{"library": ""}
+	switch binary, err := exec.LookPath("etcd"); {
+	case err == nil:
+		servers["process"] = binary
+	case os.Getenv(RequireEtcd) != "":
+		t.Fatalf("%v: these tests need a real etcd: apt-get install etcd-server", err)
+	default:
+		t.Logf("not tested against an etcd process: %v (apt-get install etcd-server)", err)
+	}
+	return servers
+}

@@ -1,0 +1,152 @@
+package sweep_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"etcdsweep/plan"
+	"etcdsweep/plan/apply"
+	"etcdsweep/test/lab"
+)
+
+// bear makes n new pods of the same owner as a planned one, whether its Job stands or not.
+func (w *world) bear(ctx context.Context, like plan.Entry, suffix string, n int) error {
+	record, err := w.client.Get(ctx, like.Key)
+	if err != nil {
+		return err
+	}
+	if record == nil {
+		return fmt.Errorf("%s is gone", like.Key)
+	}
+	return w.bearFrom(ctx, string(record.Value), like, suffix, n)
+}
+
+// bearFrom makes pods from the value of another one, under names and UIDs of the same length.
+func (w *world) bearFrom(ctx context.Context, value string, like plan.Entry, suffix string, n int) error {
+	for i := range n {
+		tail := fmt.Sprintf("%s%03d", suffix, i)
+		name := like.Name[:len(like.Name)-len(tail)] + tail
+		uid := like.UID[:len(like.UID)-len(tail)] + tail
+		child := strings.ReplaceAll(strings.ReplaceAll(value, like.Name, name), like.UID, uid)
+		if _, err := w.etcd.Put(ctx, strings.TrimSuffix(like.Key, like.Name)+name, child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestNewcomers(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		change  func(*apply.Config)
+		deleted int64
+		left    bool
+	}{
+		{"are swept", func(*apply.Config) {}, 30, false},
+		{"up to a number", func(cfg *apply.Config) { cfg.ChaseMax = 10 }, 10, true},
+		{"unless they are to be left", func(cfg *apply.Config) { cfg.NoChase = true }, 0, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, _, p := incident(t, 50)
+			before := w.state()
+			like := podEntries(t, p)[0]
+			must(t, w.bear(t.Context(), like, "x", 10)) // in the snapshot
+			cfg := w.config(p)
+			cfg.Keep = func(ctx context.Context, minRevision int64, progress func(done, total int64)) (apply.Snapshot, apply.Archive, error) {
+				snapshot, archive, err := w.keep(ctx, minRevision, progress)
+				return snapshot, archive, errors.Join(err, w.bear(ctx, like, "y", 20)) // not in it
+			}
+			test.change(&cfg)
+			report, err := apply.Run(t.Context(), cfg)
+			if errors.Is(err, apply.ErrLeft) != test.left || !test.left && err != nil {
+				t.Fatal(err)
+			}
+			wantOutcomes(t, "newcomers", report.Newcomers, map[apply.Outcome]int64{apply.Deleted: test.deleted})
+			if left := 30 - test.deleted; report.Left.Selected != left || report.Newcomers.Capped != (test.deleted == 10) {
+				t.Errorf("%d left, want %d; capped %v", report.Left.Selected, left, report.Newcomers.Capped)
+			}
+			if test.left {
+				return
+			}
+			onlyGone(t, before, w.state(), keys(t, p))
+			if archived := w.archived(); len(archived) != 20 {
+				t.Errorf("%d newcomers archived, want the 20 that the snapshot does not hold", len(archived))
+			}
+		})
+	}
+}
+
+// A Job that goes on making pods until its record is gone leaves nothing behind.
+func TestProducer(t *testing.T) {
+	w := start(t, lab.Config{NoFsync: true})
+	runaways := w.fill(400, 2)
+	producing, stop := context.WithCancel(t.Context())
+	defer stop()
+	producer, producing := errgroup.WithContext(producing)
+	producer.Go(func() error { return lab.Produce(producing, w.etcd, runaways, 100) })
+
+	p := w.plan(jobs(runaways[0].Namespace, runaways[0].Name, runaways[1].Name))
+	cfg := w.config(p)
+	cfg.Settle = time.Second
+	report, err := apply.Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := producer.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if report.Left.Selected != 0 || report.Pods.Total() < 400 {
+		t.Errorf("%d pods judged, %d newcomers, %d left", report.Pods.Total(), report.Newcomers.Total(), report.Left.Selected)
+	}
+}
+
+// Births that go on after the roots went stop the run before a pod is deleted, and name their owner.
+func TestProducerThatGoesOn(t *testing.T) {
+	w, job, p := incident(t, 50)
+	like := podEntries(t, p)[0]
+	value, err := w.client.Get(t.Context(), like.Key)
+	must(t, err)
+	cfg := w.config(p)
+	cfg.Settle, cfg.SettleMax = 500*time.Millisecond, time.Second
+	var settling apply.Settling
+	births := 0
+	cfg.Observe = func(e apply.Event) {
+		if e, ok := e.(apply.Settling); ok { // at each look a new pod, so that no look finds quiet
+			settling = e
+			births++
+			must(t, w.bearFrom(t.Context(), string(value.Value), like, fmt.Sprintf("%04d", births), 1))
+		}
+	}
+	report, err := apply.Run(t.Context(), cfg)
+	if _, ok := errors.AsType[*apply.HealthError](err); !ok || !strings.Contains(err.Error(), job.Name) {
+		t.Fatalf("%v, want a HealthError that names the Job", err)
+	}
+	if report.Pods.Total() != 0 || !settling.Waiting || settling.PerSec == 0 {
+		t.Errorf("%d pods judged; %+v", report.Pods.Total(), settling)
+	}
+}
+
+// A root that is made again, as by GitOps, is named.
+func TestRootReturns(t *testing.T) {
+	w, job, p := incident(t, 50)
+	root, err := w.client.Get(t.Context(), job.Key())
+	must(t, err)
+	cfg := w.config(p)
+	cfg.Observe = func(e apply.Event) {
+		if e, ok := e.(apply.StepEnded); ok && e.Step == apply.StepRoots {
+			_, err := w.etcd.Put(t.Context(), job.Key(), string(root.Value))
+			must(t, err)
+		}
+	}
+	report, err := apply.Run(t.Context(), cfg)
+	if !errors.Is(err, apply.ErrLeft) || len(report.RootsReturned) != 1 || report.RootsReturned[0] != job.Key() {
+		t.Errorf("%v, roots returned: %v", err, report.RootsReturned)
+	}
+}

@@ -1,0 +1,285 @@
+// Package sweep_test plans and applies against real etcd servers that hold real clusters.
+package sweep_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"etcdsweep/decode"
+	"etcdsweep/etcdops"
+	"etcdsweep/etcdops/snapshot"
+	"etcdsweep/plan"
+	"etcdsweep/plan/apply"
+	"etcdsweep/plan/archive"
+	"etcdsweep/test/fixtures"
+	"etcdsweep/test/lab"
+	"etcdsweep/test/lab/labtest"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Run(m))
+}
+
+// world is a cluster under test, seen by the tool and, beside it, by an ordinary client.
+type world struct {
+	t      *testing.T
+	lab    *lab.Cluster
+	etcd   *clientv3.Client
+	client *etcdops.Client
+	dir    string
+}
+
+// restore starts a cluster from a fixture.
+func restore(t *testing.T, name fixtures.Name, config lab.Config) *world {
+	t.Helper()
+	path, err := fixtures.Unpack(name, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Snapshot = path
+	return start(t, config)
+}
+
+func start(t *testing.T, config lab.Config) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir()}
+	config.Dir = filepath.Join(w.dir, "lab")
+	must(t, os.Mkdir(config.Dir, 0o700))
+	var err error
+	w.lab, err = lab.Start(t.Context(), config)
+	must(t, err)
+	t.Cleanup(func() { must(t, w.lab.Close()) })
+	w.etcd, err = w.lab.Client()
+	must(t, err)
+	t.Cleanup(func() { w.etcd.Close() })
+	w.client = w.connect(w.lab.Endpoints()...)
+	return w
+}
+
+// fill fills the cluster with a runaway incident.
+func (w *world) fill(pods, jobs int) []lab.Job {
+	w.t.Helper()
+	filled, err := lab.Fill(w.t.Context(), w.etcd, lab.Incident{Jobs: jobs, Pods: pods, Seed: 1})
+	must(w.t, err)
+	return filled
+}
+
+func (w *world) connect(endpoints ...string) *etcdops.Client {
+	w.t.Helper()
+	client, dead, err := etcdops.Connect(w.t.Context(), etcdops.Config{
+		Endpoints: endpoints, CACert: w.lab.CA.Path(), Cert: w.lab.Cert, Key: w.lab.Key,
+	})
+	must(w.t, err)
+	if len(dead) > 0 {
+		w.t.Fatalf("dead endpoints: %v", dead)
+	}
+	w.t.Cleanup(func() { must(w.t, client.Close()) })
+	return client
+}
+
+func jobs(namespace string, names ...string) plan.Query {
+	q := plan.Query{}
+	for _, name := range names {
+		q.Owners = append(q.Owners, plan.OwnerName{GroupKind: schema.GroupKind{Group: "batch", Kind: "Job"}, Namespace: namespace, Name: name})
+	}
+	return q
+}
+
+func (w *world) options() plan.Options {
+	status, err := w.client.Status(w.t.Context())
+	must(w.t, err)
+	return plan.Options{Tool: "test", ClusterID: strconv.FormatUint(status.ClusterID, 16), Prefix: "/registry", Now: time.Now()}
+}
+
+// plan writes a plan to a file of its own, and opens it.
+func (w *world) plan(query plan.Query, change ...func(*plan.Options)) *plan.File {
+	w.t.Helper()
+	p, err := w.tryPlan(query, change...)
+	must(w.t, err)
+	return p
+}
+
+func (w *world) tryPlan(query plan.Query, change ...func(*plan.Options)) (*plan.File, error) {
+	w.t.Helper()
+	opts := w.options()
+	for _, c := range change {
+		c(&opts)
+	}
+	var out bytes.Buffer
+	if _, _, _, err := plan.Build(w.t.Context(), w.client, query, opts, &out); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(w.t.TempDir(), "p.plan")
+	must(w.t, os.WriteFile(path, out.Bytes(), 0o600))
+	return plan.Open(path)
+}
+
+// live is a client with the facts of a healthy cluster: preflight is tested for itself.
+type live struct {
+	*etcdops.Client
+	facts apply.Facts
+}
+
+func (l live) Facts(context.Context) (apply.Facts, error) { return l.facts, nil }
+
+// config is an unpaced run of the plan that settles at once; its bytes are kept in real files.
+func (w *world) config(p *plan.File) apply.Config {
+	return apply.Config{
+		Plan:        p,
+		Cluster:     live{w.client, apply.Facts{Identity: p.Header.Cluster, Revision: p.Header.Revision}},
+		Keep:        w.keep,
+		First:       true,
+		Concurrency: 16,
+		Settle:      50 * time.Millisecond,
+		SettleMax:   time.Minute,
+		Now:         time.Now,
+	}
+}
+
+func (w *world) archivePath() string { return filepath.Join(w.dir, "archive.zst") }
+
+func (w *world) keep(ctx context.Context, minRevision int64, progress func(done, total int64)) (apply.Snapshot, apply.Archive, error) {
+	path := filepath.Join(w.dir, fmt.Sprintf("snapshot-%d.db", time.Now().UnixNano()))
+	member, err := w.client.SnapshotSource(ctx, minRevision)
+	if err != nil {
+		return nil, nil, err
+	}
+	stream, err := w.client.Snapshot(ctx, member.Endpoint)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer stream.Close()
+	info, err := snapshot.Save(ctx, stream, path, snapshot.Options{Progress: func(bytes int64) { progress(bytes, 0) }})
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := snapshot.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.t.Cleanup(func() { must(w.t, file.Close()) })
+	revision, err := file.Revision()
+	if err != nil {
+		return nil, nil, err
+	}
+	kept, err := archive.Create(w.archivePath())
+	if err != nil {
+		return nil, nil, err
+	}
+	w.t.Cleanup(func() { must(w.t, kept.Close()) })
+	return held{file, apply.Proof{Path: path, Revision: revision, Bytes: info.Bytes, SHA256: info.SHA256}}, kept, nil
+}
+
+type held struct {
+	*snapshot.File
+	proof apply.Proof
+}
+
+func (h held) Describe() apply.Proof { return h.proof }
+
+// state is every key of a cluster. Keys with a lease expire by themselves, and are left out.
+type state map[string]decode.Record
+
+func (w *world) state() state {
+	w.t.Helper()
+	response, err := w.etcd.Get(w.t.Context(), "\x00", clientv3.WithFromKey())
+	must(w.t, err)
+	s := state{}
+	for _, kv := range response.Kvs {
+		if kv.Lease == 0 {
+			s[string(kv.Key)] = decode.Record{Key: string(kv.Key), Value: kv.Value, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision}
+		}
+	}
+	return s
+}
+
+// keys returns the keys of a plan.
+func keys(t *testing.T, p *plan.File) []string {
+	t.Helper()
+	var all []string
+	for entry, err := range p.Entries("") {
+		must(t, err)
+		all = append(all, entry.Key)
+	}
+	return all
+}
+
+// onlyGone checks that exactly these keys are gone, and that every other key has the bytes and the revisions that it had.
+func onlyGone(t *testing.T, before, after state, gone []string) {
+	t.Helper()
+	want := maps.Clone(before)
+	for _, key := range gone {
+		if _, ok := want[key]; !ok {
+			t.Errorf("%s was not there before", key)
+		}
+		delete(want, key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		got, ok := after[key]
+		switch {
+		case !ok:
+			t.Errorf("%s is gone, and was not planned", key)
+		case !bytes.Equal(got.Value, want[key].Value) || got.ModRevision != want[key].ModRevision || got.CreateRevision != want[key].CreateRevision:
+			t.Errorf("%s has changed: mod revision %d, was %d", key, got.ModRevision, want[key].ModRevision)
+		}
+	}
+	for key := range after {
+		if _, ok := want[key]; !ok {
+			t.Errorf("%s is there, and should not be", key)
+		}
+	}
+}
+
+// deletes watches for deletes from now on. The returned function ends the watch once it has seen as many keys as
+// expected, and returns how many keys each revision deleted.
+func (w *world) deletes(expected int) func() map[int64]int {
+	w.t.Helper()
+	now, err := w.client.Revision(w.t.Context(), "/registry")
+	must(w.t, err)
+	ctx, cancel := context.WithCancel(w.t.Context())
+	events := w.etcd.Watch(ctx, "/", clientv3.WithPrefix(), clientv3.WithRev(now+1), clientv3.WithFilterPut())
+	seen := make(chan map[int64]int, 1)
+	go func() {
+		perRevision, keys := map[int64]int{}, 0
+		for response := range events {
+			for _, event := range response.Events {
+				perRevision[event.Kv.ModRevision]++
+				keys++
+			}
+			if keys >= expected {
+				break
+			}
+		}
+		seen <- perRevision
+	}()
+	return func() map[int64]int {
+		w.t.Helper()
+		defer cancel()
+		select {
+		case perRevision := <-seen:
+			return perRevision
+		case <-time.After(30 * time.Second):
+			cancel()
+			w.t.Errorf("the watcher saw fewer than %d deletes", expected)
+			return <-seen
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
