@@ -4,7 +4,6 @@ package durable
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,7 +24,10 @@ func Create(path string) (*File, error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
-		return nil, err
+		if cause := errors.Unwrap(err); cause != nil {
+			err = cause // the temporary name tells nobody anything
+		}
+		return nil, &fs.PathError{Op: "create", Path: path, Err: err}
 	}
 	return &File{File: f, path: path}, nil
 }
@@ -82,10 +84,23 @@ func SyncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
+// ExistError says that a path is taken. It is an fs.ErrExist.
+type ExistError struct{ Path string }
+
+func (e *ExistError) Error() string { return e.Path + ": " + fs.ErrExist.Error() }
+
+// Unwrap returns fs.ErrExist.
+func (e *ExistError) Unwrap() error { return fs.ErrExist }
+
+// Hint says what to do about it.
+func (e *ExistError) Hint() string {
+	return "nothing is overwritten: choose another name, or move the file away"
+}
+
 func absent(path string) error {
 	switch _, err := os.Lstat(path); {
 	case err == nil:
-		return fmt.Errorf("%s: %w", path, fs.ErrExist)
+		return &ExistError{Path: path}
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	default:

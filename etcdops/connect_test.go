@@ -141,7 +141,7 @@ func TestConnectWithTLS(t *testing.T) {
 	t.Run("good", func(t *testing.T) {
 		noLeaks(t)
 		client := connect(t, good)
-		if revision, err := client.LinearizableRevision(t.Context()); err != nil || revision < 1 {
+		if revision, err := client.Revision(t.Context(), "health"); err != nil || revision < 1 {
 			t.Fatalf("revision %d, %v", revision, err)
 		}
 	})
@@ -155,7 +155,7 @@ func TestConnectWithTLS(t *testing.T) {
 	t.Run("server name", func(t *testing.T) {
 		noLeaks(t)
 		client := connect(t, change(func(c *etcdops.Config) { c.ServerName = "localhost" }))
-		if _, err := client.LinearizableRevision(t.Context()); err != nil {
+		if _, err := client.Revision(t.Context(), "health"); err != nil {
 			t.Fatal(err)
 		}
 		status, err := client.Status(t.Context())
@@ -166,7 +166,7 @@ func TestConnectWithTLS(t *testing.T) {
 	t.Run("skip verification", func(t *testing.T) {
 		noLeaks(t)
 		client := connect(t, change(func(c *etcdops.Config) { c.CACert, c.InsecureSkipVerify = "", true }))
-		if _, err := client.LinearizableRevision(t.Context()); err != nil {
+		if _, err := client.Revision(t.Context(), "health"); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -249,7 +249,7 @@ func TestConnectWithTLS(t *testing.T) {
 			warnings[1].Endpoint != dead || warnings[1].Cause != etcdops.CauseRefused {
 			t.Errorf("warnings %v", warnings)
 		}
-		if _, err := client.LinearizableRevision(t.Context()); err != nil {
+		if _, err := client.Revision(t.Context(), "health"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -275,7 +275,7 @@ func TestConnectInPlainText(t *testing.T) {
 			cfg := cfg
 			cfg.Endpoints = []string{endpoint}
 			client := connect(t, cfg)
-			if _, err := client.LinearizableRevision(t.Context()); err != nil {
+			if _, err := client.Revision(t.Context(), "health"); err != nil {
 				t.Error(err)
 			}
 		}
@@ -347,7 +347,7 @@ func TestConnectWithAuthentication(t *testing.T) {
 		cfg := good
 		cfg.Username, cfg.Password = "sweeper", "broom"
 		client := connect(t, cfg)
-		if _, err := client.LinearizableRevision(t.Context()); !errors.Is(err, rpctypes.ErrPermissionDenied) {
+		if _, err := client.Revision(t.Context(), "health"); !errors.Is(err, rpctypes.ErrPermissionDenied) {
 			t.Errorf("read of a key that isn't a pod: %v", err)
 		}
 		stream, err := client.Snapshot(t.Context(), good.Endpoints[0])

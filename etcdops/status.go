@@ -144,16 +144,6 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
-// LinearizableRevision returns the cluster's revision by a read that needs a quorum, so that it proves one. With authentication
-// turned on it needs the permission to read the key "health".
-func (c *Client) LinearizableRevision(ctx context.Context) (int64, error) {
-	revision, err := currentRevision(ctx, c.etcd, c.cfg.CommandTimeout, "health")
-	if err != nil {
-		return 0, fmt.Errorf("linearizable read: %w", err)
-	}
-	return revision, nil
-}
-
 // memberList reads the list with a quorum, or without one if there is none. Servers before 3.5 don't know the difference and use their own view.
 func (c *Client) memberList(ctx context.Context) (*clientv3.MemberListResponse, error) {
 	list, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.MemberListResponse, error) {

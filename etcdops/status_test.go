@@ -74,7 +74,7 @@ func TestStatusOfThreeMembers(t *testing.T) {
 			t.Errorf("member %s: %v, want refused", m.Name, m.Err)
 		}
 	}
-	if _, err := alone.LinearizableRevision(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := alone.Revision(t.Context(), "health"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a linearizable read without a quorum: %v", err)
 	}
 }

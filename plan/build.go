@@ -37,9 +37,6 @@ type Options struct {
 	Progress func(scanned, selected int64)
 }
 
-// AllowCollateral lifts the refusal of a plan whose roots take more with them than its entries.
-const AllowCollateral = "collateral"
-
 const progressEvery = 1000 // records
 
 // Build reads the cluster and writes a plan for the query to w. It writes nothing to etcd. It fails with a
@@ -87,7 +84,7 @@ func newBuilder(ctx context.Context, source Source, query Query, opts Options) (
 	if err := query.Validate(); err != nil {
 		return nil, err
 	}
-	guards, err := NewGuards(slices.DeleteFunc(slices.Clone(opts.Allow), func(name string) bool { return name == AllowCollateral }))
+	guards, err := NewGuards(opts.Allow)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +259,7 @@ func (b *builder) trailer() (Trailer, error) {
 	}
 	if c := summary.Collateral; c.Count > 0 && !slices.Contains(b.opts.Allow, AllowCollateral) {
 		return Trailer{}, &RefusedError{
-			Reason: "pods of the planned owners are no entries" + c.words() + "; once their owner is gone, the garbage collector of a running kube-controller-manager deletes them as well",
+			Reason: "the plan leaves out pods of its owners" + c.words() + "; once their owner is gone, the garbage collector of a running kube-controller-manager deletes them as well",
 			Advice: "--keep-roots leaves the owners, --allow " + AllowCollateral + " accepts the loss, a wider selection plans them",
 		}
 	}
@@ -278,13 +275,15 @@ func (c *Collateral) words() string {
 
 func nothingSelected(s *Selection, summary *Summary) error {
 	reason := fmt.Sprintf("nothing to delete among %d records: no %s", summary.Scanned, strings.Join(s.Words(), ", "))
+	advice := "check the namespace, the owner's name and --etcd-prefix"
 	for _, kept := range summary.KeptOut {
 		reason += fmt.Sprintf("; %d kept out by %s", kept.Count, kept.Reason)
+		advice = "--allow lifts a guard by its name, if you are sure"
 	}
 	for _, class := range summary.Unreadable {
 		reason += fmt.Sprintf("; %d unreadable: %s", class.Count, class.Reason)
 	}
-	return &RefusedError{Reason: reason, Advice: "check the namespace, the owner's name and --etcd-prefix"}
+	return &RefusedError{Reason: reason, Advice: advice}
 }
 
 func newEntry(stage string, r *decode.Record, o *decode.Object, why string) Entry {

@@ -50,28 +50,31 @@ type Guards struct {
 	lifted []string
 }
 
-// NewGuards returns the guards without those that are lifted by their names; a finalizer is lifted as "finalizer=NAME".
-// A name that no guard has is an error: a misspelt one must not pass for a lifted one.
+// AllowCollateral lifts no guard, but the refusal of a plan whose roots take more with them than its entries.
+const AllowCollateral = "collateral"
+
+// NewGuards returns the guards without those that are lifted by their names, of [Allowances]. Another name is an error: a
+// misspelt one must not pass for a lifted one.
 func NewGuards(lifted []string) (Guards, error) {
 	g := Guards{rules: guards(), lifted: lifted}
 	for _, name := range lifted {
-		if finalizer, ok := strings.CutPrefix(name, finalizerGuard); ok && finalizer != "" {
-			continue
-		}
-		if !slices.ContainsFunc(g.rules, func(rule guard) bool { return rule.name == name }) {
-			return Guards{}, fmt.Errorf("no guard is called %q; there are %s", name, strings.Join(GuardNames(), ", "))
+		finalizer, isFinalizer := strings.CutPrefix(name, finalizerGuard)
+		known := isFinalizer && finalizer != "" || name == AllowCollateral ||
+			slices.ContainsFunc(g.rules, func(rule guard) bool { return rule.name == name })
+		if !known {
+			return Guards{}, fmt.Errorf("nothing to allow is called %q; there are %s", name, strings.Join(Allowances(), ", "))
 		}
 	}
 	return g, nil
 }
 
-// GuardNames returns the names of all guards.
-func GuardNames() []string {
+// Allowances returns the names that --allow of plan takes.
+func Allowances() []string {
 	var names []string
 	for _, rule := range guards() {
 		names = append(names, rule.name)
 	}
-	return append(names, finalizerGuard+"NAME")
+	return append(names, finalizerGuard+"NAME", AllowCollateral)
 }
 
 // Objection returns the name of the first guard that keeps the object out, and what it protects; "" if none does.

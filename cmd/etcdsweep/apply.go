@@ -48,7 +48,7 @@ Ctrl-C lets what is in flight finish, says where the run stands, and exits with 
 same plan can be applied again. A second Ctrl-C ends the process at once.`,
 		Example: `  etcdsweep apply runaway.plan --confirm 3f9a1c2e
   etcdsweep apply runaway.plan --confirm 3f9a1c2e --rate 100`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), cmd, args[0], s) },
 	}
 	f := cmd.Flags()
@@ -76,7 +76,7 @@ func (o *applyOptions) validate() error {
 	}
 	for _, name := range o.allow {
 		if !slices.Contains(apply.Allowances(), name) {
-			return usagef("--allow %s: there are %s", name, strings.Join(apply.Allowances(), ", "))
+			return usagef("nothing to allow is called %q; there is %s", name, strings.Join(apply.Allowances(), ", "))
 		}
 	}
 	return nil
@@ -135,7 +135,8 @@ func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, di
 	})
 	screen.close()
 	if report == nil || report.State == apply.StateRefused {
-		return err // there is nothing to report
+		dir.Discard() // there is nothing to report
+		return err
 	}
 	if writeErr := dir.WriteReport(report); writeErr != nil {
 		err = errors.Join(err, writeErr)

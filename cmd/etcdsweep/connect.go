@@ -70,7 +70,9 @@ func (o *connectOptions) complete(cmd *cobra.Command, s streams) error {
 	if err != nil {
 		return err
 	}
-	o.prefix = "/" + strings.Trim(o.prefix, "/")
+	if o.prefix = "/" + strings.Trim(o.prefix, "/"); o.prefix == "/" {
+		return usagef("--etcd-prefix is empty")
+	}
 	o.config.RequireTLS = !o.insecureTransport
 	name, password, given := strings.Cut(o.user, ":")
 	o.config.Username, o.config.Password = name, cmp.Or(o.password, password)

@@ -35,7 +35,7 @@ func exitStatus(err error) int {
 		{err == nil, 0},
 		{errors.Is(err, apply.ErrInterrupted), 130},
 		{is[*apply.HealthError](err), 4},
-		{errors.Is(err, apply.ErrLeft), 5},
+		{errors.Is(err, apply.ErrLeft) || is[*unprovedError](err), 5},
 		{is[*plan.RefusedError](err) || is[*plan.FileError](err) || is[*apply.PreflightError](err), 3},
 		{is[usageError](err) || is[*etcdops.ConfigError](err), 2},
 	} {

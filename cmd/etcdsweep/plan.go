@@ -47,7 +47,7 @@ controller's. Values that cannot be read are counted and never selected.`,
 		Example: `  etcdsweep plan -n batch --job runaway -o runaway.plan
   etcdsweep plan --job batch/runaway-a --job batch/runaway-b -o runaway.plan
   etcdsweep plan -n batch --selector app=import --phase Failed --older-than 1h -o failed.plan`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd, s) },
 	}
 	f := cmd.Flags()
@@ -62,7 +62,7 @@ controller's. Values that cannot be read are counted and never selected.`,
 	f.BoolVar(&o.terminating, "terminating", false, "only pods whose deletion was asked for")
 	f.IntVar(&o.limit, "limit", 0, "plan this many pods at most")
 	f.BoolVar(&o.keepRoots, "keep-roots", false, "leave the owners' own records; they may make new pods")
-	f.StringSliceVar(&o.allow, "allow", nil, "lift a guard by its name: "+strings.Join(append(plan.GuardNames(), plan.AllowCollateral), ", "))
+	f.StringSliceVar(&o.allow, "allow", nil, "lift a guard by its name: "+strings.Join(plan.Allowances(), ", "))
 	o.addFlags(cmd)
 	return cmd
 }
@@ -112,7 +112,7 @@ func (o *planOptions) query() (plan.Query, error) {
 		}
 		return q, usageError{err}
 	}
-	if _, err := plan.NewGuards(slices.DeleteFunc(slices.Clone(o.allow), func(name string) bool { return name == plan.AllowCollateral })); err != nil {
+	if _, err := plan.NewGuards(o.allow); err != nil {
 		return q, usageError{err}
 	}
 	return q, nil

@@ -95,11 +95,10 @@ func printKeptOut(w io.Writer, title string, kept []plan.KeptOut) {
 	}
 	fmt.Fprintf(w, "\n%s:\n", title)
 	for _, k := range kept {
-		fmt.Fprintf(w, "  %s  %s", count(k.Count), k.Reason)
+		fmt.Fprintf(w, "  %s  %s\n", count(k.Count), k.Reason)
 		if k.Why != "" {
-			fmt.Fprintf(w, ": %s", k.Why)
+			fmt.Fprintf(w, "      %s\n", k.Why)
 		}
-		fmt.Fprintln(w)
 		for _, example := range k.Examples {
 			fmt.Fprintf(w, "      %s\n", example)
 		}
@@ -165,7 +164,12 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *apply.Dir) {
 	if verified := r.State == apply.StateDone || r.State == apply.StateLeft; verified {
 		printLeft(w, r)
 	}
-	fmt.Fprintf(w, "\nsnapshot  %s\n          %s at revision %d, SHA-256 %s\n", r.Snapshot.Path, bytes(r.Snapshot.Bytes), r.Snapshot.Revision, r.Snapshot.SHA256)
+	fmt.Fprintln(w)
+	if r.Snapshot.Path != "" {
+		fmt.Fprintf(w, "snapshot  %s\n", r.Snapshot.Path)
+		fmt.Fprintf(w, "          %s at revision %d, SHA-256\n", bytes(r.Snapshot.Bytes), r.Snapshot.Revision)
+		fmt.Fprintf(w, "          %s\n", r.Snapshot.SHA256)
+	}
 	if r.Archived > 0 {
 		fmt.Fprintf(w, "archive   %s\n          %s records that are newer than the snapshot\n", dir.Archive(), count(r.Archived))
 	}
@@ -188,6 +192,6 @@ func printLeft(w io.Writer, r *apply.Report) {
 	}
 	printKeptOut(w, "Left by guards", r.Left.Kept)
 	for _, class := range r.Left.Unread {
-		fmt.Fprintf(w, "Not looked at: %s values that cannot be read, %s\n", count(class.Count), class.Reason)
+		fmt.Fprintf(w, "Unreadable, left alone: %s %s\n", count(class.Count), class.Reason)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -37,8 +38,6 @@ Nothing is deleted without a plan that was read and confirmed.`,
   etcdsweep apply runaway.plan --confirm 3f9a1c2e         snapshot, prove, sweep, verify`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -50,6 +49,7 @@ Nothing is deleted without a plan that was read and confirmed.`,
 		newSnapshotCommand(s),
 		newVersionCommand(s),
 	)
+	root.InitDefaultCompletionCmd()
 	prepare(root)
 	return root
 }
@@ -57,19 +57,43 @@ Nothing is deleted without a plan that was read and confirmed.`,
 // prepare gives every command the same usage errors, and the exit statuses in its help.
 func prepare(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usageError{err}
-			}
-			return nil
-		}
+	if !cmd.Runnable() { // a group of commands: shows its help, unless it is asked for what it has not
+		cmd.Args = noSuchCommand
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	if cmd.Long == "" {
 		cmd.Long = cmd.Short + "."
 	}
-	cmd.Long += "\n\n" + exitStatuses
+	cmd.Long = strings.TrimSpace(cmd.Long) + "\n\n" + exitStatuses
 	for _, child := range cmd.Commands() {
 		prepare(child)
+	}
+}
+
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown command %q for %s", args[0], cmd.CommandPath())
+	}
+	return nil
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s does not take %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// oneArg wants exactly one argument, which its usage calls by name.
+func oneArg(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return usagef("%s wants a %s", cmd.CommandPath(), name)
+		case len(args) > 1:
+			return usagef("%s wants one %s, and there is %q as well", cmd.CommandPath(), name, args[1])
+		default:
+			return nil
+		}
 	}
 }

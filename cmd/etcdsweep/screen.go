@@ -219,6 +219,9 @@ func (p *pace) words(now time.Time) string {
 	if p.note != "" {
 		return p.note
 	}
+	if p.total == 0 && p.done == 0 {
+		return ""
+	}
 	rate, eta := p.perSecond(now)
 	words := p.unit(p.done)
 	if p.total > 0 {

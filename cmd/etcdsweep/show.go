@@ -26,7 +26,7 @@ another format, is refused.`,
 		Example: `  etcdsweep show runaway.plan
   etcdsweep show runaway.plan --keys | less
   etcdsweep show runaway.plan -o json | jq -r .id`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return o.run(args[0], s) },
 	}
 	cmd.Flags().BoolVar(&o.keys, "keys", false, "print every key, one a line")

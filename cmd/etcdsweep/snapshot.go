@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"etcdsweep/etcdops"
@@ -19,8 +20,6 @@ func newSnapshotCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "snapshot",
 		Short: "Save a snapshot of etcd, or verify one",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newSnapshotSaveCommand(s), newSnapshotVerifyCommand(s))
 	return cmd
@@ -43,7 +42,7 @@ the disk. With --plan it is then proved: every entry of the plan is looked up in
 "etcdctl snapshot restore" reads it.`,
 		Example: `  etcdsweep snapshot save /var/backups/etcd.db
   etcdsweep snapshot save /var/backups/etcd.db --plan runaway.plan`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), cmd, args[0], s) },
 	}
 	cmd.Flags().StringVar(&o.plan, "plan", "", "prove that the snapshot holds the entries of this plan")
@@ -102,7 +101,7 @@ func newSnapshotVerifyCommand(s streams) *cobra.Command {
 look every entry of the plan up in it, at its planned revision.`,
 		Example: `  etcdsweep snapshot verify /var/backups/etcd.db
   etcdsweep snapshot verify /var/backups/etcd.db --plan runaway.plan`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("PATH"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0], s) },
 	}
 	cmd.Flags().StringVar(&o.plan, "plan", "", "look the entries of this plan up")
@@ -154,10 +153,20 @@ func reportSnapshot(s streams, output string, file *snapshotFile, p *plan.File) 
 	}
 	if len(proof.Unproved) > 0 {
 		missing := proof.Unproved[0]
-		return fmt.Errorf("%w: %d entries of plan %s are not in %s at their planned revision, such as %s",
-			apply.ErrLeft, missing.Count, p.ID, proof.Path, missing.Examples[0])
+		return &unprovedError{fmt.Errorf("snapshot %s: does not hold %s of plan %s at the planned revision, such as %s",
+			proof.Path, english.Plural(int(missing.Count), "entry", "entries"), p.ID, missing.Examples[0])}
 	}
 	return nil
+}
+
+// unprovedError is a whole snapshot that does not hold all of a plan.
+type unprovedError struct{ err error }
+
+func (e *unprovedError) Error() string { return e.err.Error() }
+
+// Hint says where the entries may be.
+func (e *unprovedError) Hint() string {
+	return "they have changed between the plan and the snapshot, or it is a snapshot from before; apply looks such entries up as they are now"
 }
 
 // snapshotFile is an open snapshot that knows what was found when it was saved or verified.
@@ -191,7 +200,7 @@ func saveSnapshot(ctx context.Context, client *etcdops.Client, path string, minR
 		return nil, err
 	}
 	if err := snapshot.CheckSpace(filepath.Dir(path), member.DBSize+spareBytes); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("snapshot %s: %w", path, err)
 	}
 	stream, err := client.Snapshot(ctx, member.Endpoint)
 	if err != nil {

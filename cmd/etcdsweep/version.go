@@ -13,7 +13,7 @@ func newVersionCommand(s streams) *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version of etcdsweep",
 		Example: "  etcdsweep version",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(s.out, "etcdsweep %s %s/%s %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 			return err

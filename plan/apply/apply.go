@@ -133,8 +133,7 @@ func newRun(cfg Config) (*run, error) {
 	if r.matches, err = r.refreshed.Matcher(); err != nil {
 		return nil, fmt.Errorf("plan %s: %w", cfg.Plan.Path(), err)
 	}
-	lifted := slices.DeleteFunc(slices.Clone(header.Allow), func(name string) bool { return name == plan.AllowCollateral })
-	if r.guards, err = plan.NewGuards(lifted); err != nil {
+	if r.guards, err = plan.NewGuards(header.Allow); err != nil {
 		return nil, fmt.Errorf("plan %s: %w", cfg.Plan.Path(), err)
 	}
 	limit := rate.Limit(cfg.Rate)

@@ -17,7 +17,7 @@ import (
 // deleted pods still are is never overwritten.
 type Dir struct {
 	Path string
-	// First says that the plan was never applied from this state directory before.
+	// First says that no run of this plan from this state directory has come to deleting yet.
 	First bool
 
 	attempt int
@@ -25,19 +25,23 @@ type Dir struct {
 
 // OpenDir makes the directory of a plan's run, or finds it. A plan whose run was done is refused.
 func OpenDir(stateDir string, p *plan.File) (*Dir, error) {
-	d := &Dir{Path: filepath.Join(stateDir, "runs", p.ID), attempt: 1}
+	d := &Dir{Path: filepath.Join(stateDir, "runs", p.ID), First: true, attempt: 1}
 	if err := os.MkdirAll(d.Path, 0o700); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	for ; d.taken(); d.attempt++ {
-		if report, err := readReport(d.Report()); err == nil && (report.State == StateDone || report.State == StateLeft) {
+		report, err := readReport(d.Report())
+		if err != nil {
+			continue // cut off before it could report: whether it deleted anything is not known
+		}
+		d.First = d.First && report.Roots.Total()+report.Pods.Total() == 0
+		if report.State == StateDone || report.State == StateLeft {
 			return nil, &plan.RefusedError{
 				Reason: fmt.Sprintf("plan %s was carried out at %s: %s", p.ID, report.Ended.Format("2006-01-02 15:04:05 MST"), report.Pods.Words()),
 				Advice: "its report is " + d.Report() + "; plan again for what is left",
 			}
 		}
 	}
-	d.First = d.attempt == 1
 	return d, nil
 }
 
@@ -85,6 +89,15 @@ func copyFile(path, from string) error {
 		return err
 	}
 	return file.Commit()
+}
+
+// Discard removes what a run has left that was refused before it began: the copy of the plan, and the directory if
+// nothing else is in it.
+func (d *Dir) Discard() {
+	if entries, err := os.ReadDir(d.Path); err == nil && len(entries) == 1 {
+		_ = os.Remove(filepath.Join(d.Path, "plan"))
+		_ = os.Remove(d.Path)
+	}
 }
 
 // Snapshot returns the path of this attempt's snapshot.

@@ -28,7 +28,7 @@ func (r *run) takeSnapshot(ctx context.Context) error {
 	}
 	r.snapshot, r.archive = snapshot, archive
 	r.report.Snapshot = snapshot.Describe()
-	r.emit(StepEnded{StepSnapshot, fmt.Sprintf("%s at revision %d, SHA-256 checked", r.report.Snapshot.Path, r.report.Snapshot.Revision)})
+	r.emit(StepEnded{StepSnapshot, fmt.Sprintf("at revision %d, SHA-256 checked", r.report.Snapshot.Revision)})
 	return nil
 }
 

@@ -30,13 +30,16 @@ type target struct {
 //
 // ctx ends waiting; a request that is under way is finished all the same.
 func (r *run) remove(ctx context.Context, t target) error {
+	if ctx.Err() != nil {
+		return ErrInterrupted
+	}
 	requests := context.WithoutCancel(ctx)
 	var current *decode.Record // once it is known to be other than the target says
 	if held, err := r.held(t); err != nil {
 		return err
 	} else if !held {
 		if current, err = r.Cluster.Get(requests, t.key); err != nil {
-			return r.unhealthy(t, err)
+			return unhealthy(err)
 		}
 		if current == nil {
 			r.judged(t.step, t.key, AlreadyGone, "", 0)
@@ -67,11 +70,10 @@ func (r *run) remove(ctx context.Context, t target) error {
 		}
 		answer, err := r.deleteOnce(ctx, requests, t)
 		switch {
-		case err != nil && answer.unresolved:
-			r.judged(t.step, t.key, Unresolved, "its delete got no answer, nor could it be read again", 0)
-			return err
 		case err != nil:
-			r.judged(t.step, t.key, Skipped, "the run ended before it was deleted", 0)
+			if answer.unresolved {
+				r.judged(t.step, t.key, Unresolved, "", 0)
+			}
 			return err
 		case answer.deletedAt > 0:
 			r.judged(t.step, t.key, outcome, "", answer.deletedAt)
@@ -144,8 +146,8 @@ type answer struct {
 // still stands as it was. It gives up when etcd gives no answers, or when ctx has ended.
 func (r *run) deleteOnce(ctx, requests context.Context, t target) (a answer, err error) {
 	for try := 1; ; try++ {
-		if err := r.limiter.Wait(requests); err != nil {
-			return a, err
+		if err := r.limiter.Wait(ctx); err != nil {
+			return a, ErrInterrupted
 		}
 		a.deletedAt, a.current, err = r.Cluster.DeleteIf(requests, t.key, t.createRevision, t.modRevision)
 		if err == nil {
@@ -159,7 +161,7 @@ func (r *run) deleteOnce(ctx, requests context.Context, t target) (a answer, err
 		}
 		a.unresolved = readErr != nil
 		if try == maxTries {
-			return a, r.unhealthy(t, err)
+			return a, unhealthy(err)
 		}
 		if !pause(ctx, backOff(try)) {
 			return a, ErrInterrupted
@@ -167,9 +169,9 @@ func (r *run) deleteOnce(ctx, requests context.Context, t target) (a answer, err
 	}
 }
 
-func (r *run) unhealthy(t target, err error) error {
+func unhealthy(err error) error {
 	return &HealthError{
-		Err:    fmt.Errorf("%s: %w", t.key, err),
+		Err:    err,
 		Advice: "look at etcd's members and their logs; once they are well, apply the same plan again: what is gone stays gone, nothing is deleted twice",
 	}
 }

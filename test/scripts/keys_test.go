@@ -1,0 +1,146 @@
+package scripts_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"etcdsweep/decode"
+)
+
+func (w *world) note(_ *testscript.TestScript, args []string) (err error) {
+	if len(args) != 0 {
+		return errUsage
+	}
+	w.revision, w.noted, err = w.state()
+	return err
+}
+
+func (w *world) untouched(_ *testscript.TestScript, args []string) error {
+	if len(args) != 0 || w.noted == nil {
+		return errUsage
+	}
+	revision, _, err := w.state()
+	if err == nil && revision != w.revision {
+		err = fmt.Errorf("the revision was %d, and is %d", w.revision, revision)
+	}
+	return err
+}
+
+func (w *world) onlyGone(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 || w.noted == nil {
+		return errUsage
+	}
+	_, now, err := w.state()
+	if err != nil {
+		return err
+	}
+	want := maps.Clone(w.noted)
+	for _, key := range strings.Fields(ts.ReadFile(args[0])) {
+		if _, ok := want[key]; !ok {
+			return fmt.Errorf("%s was not there at all", key)
+		}
+		delete(want, key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		was, is := want[key], now[key]
+		if !bytes.Equal(is.Value, was.Value) || is.ModRevision != was.ModRevision || is.CreateRevision != was.CreateRevision {
+			return fmt.Errorf("%s is not as it was: mod revision %d, was %d", key, is.ModRevision, was.ModRevision)
+		}
+	}
+	for key := range now {
+		if _, ok := want[key]; !ok {
+			return fmt.Errorf("%s is there", key)
+		}
+	}
+	return nil
+}
+
+func (w *world) count(_ *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errUsage
+	}
+	want, err := number(args[:1])
+	if err != nil {
+		return err
+	}
+	keys, err := w.keys(args[1])
+	if err == nil && len(keys) != want {
+		err = fmt.Errorf("%d keys under %s, want %d", len(keys), args[1], want)
+	}
+	return err
+}
+
+func (w *world) await(_ *testscript.TestScript, args []string) error {
+	if len(args) != 2 || w.noted == nil {
+		return errUsage
+	}
+	missing, err := number(args[:1])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(w.ctx())
+	defer cancel()
+	var last int64
+	for response := range w.etcd.Watch(ctx, args[1], clientv3.WithPrefix(), clientv3.WithRev(w.revision+1), clientv3.WithFilterPut()) {
+		if err := response.Err(); err != nil {
+			return err
+		}
+		for _, event := range response.Events {
+			if event.Kv.ModRevision == last {
+				return fmt.Errorf("revision %d deleted more keys than one", last)
+			}
+			last = event.Kv.ModRevision
+		}
+		if missing -= len(response.Events); missing <= 0 {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+// keys returns the keys under a prefix, in order.
+func (w *world) keys(prefix string) ([]string, error) {
+	response, err := w.etcd.Get(w.ctx(), prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]string, len(response.Kvs))
+	for i, kv := range response.Kvs {
+		keys[i] = string(kv.Key)
+	}
+	return keys, nil
+}
+
+// state returns the cluster's revision and all its keys but those with a lease, which expire by themselves.
+func (w *world) state() (int64, map[string]decode.Record, error) {
+	response, err := w.etcd.Get(w.ctx(), "\x00", clientv3.WithFromKey())
+	if err != nil {
+		return 0, nil, err
+	}
+	all := make(map[string]decode.Record, len(response.Kvs))
+	for _, kv := range response.Kvs {
+		if kv.Lease == 0 {
+			all[string(kv.Key)] = decode.Record{Value: kv.Value, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision}
+		}
+	}
+	return response.Header.Revision, all, nil
+}
+
+// get reads a key that must be there.
+func (w *world) get(key string) ([]byte, error) {
+	response, err := w.etcd.Get(w.ctx(), key)
+	if err != nil {
+		return nil, err
+	}
+	if len(response.Kvs) == 0 {
+		return nil, fmt.Errorf("%s is not there", key)
+	}
+	return response.Kvs[0].Value, nil
+}
