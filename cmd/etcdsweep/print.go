@@ -21,7 +21,7 @@ const (
 
 func count(n int64) string { return humanize.Comma(n) }
 
-func bytes(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 
@@ -43,7 +43,7 @@ func newTable(w io.Writer, header ...any) table.Writer {
 // printPlan prints a plan's summary.
 func printPlan(w io.Writer, p *plan.File) {
 	summary := &p.Trailer.Summary
-	fmt.Fprintf(w, "Plan %s: %s keys, %s\n", p.ID, count(p.Trailer.Entries), bytes(p.Trailer.Bytes))
+	fmt.Fprintf(w, "Plan %s: %s keys, %s\n", p.ID, count(p.Trailer.Entries), size(p.Trailer.Bytes))
 	for _, condition := range p.Header.Selection.Words() {
 		fmt.Fprintf(w, "  %s\n", condition)
 	}
@@ -81,7 +81,7 @@ func printTallies(w io.Writer, name string, tallies []plan.Tally) {
 			t.AppendRow(table.Row{fmt.Sprintf("... and %d more", len(tallies)-i)})
 			break
 		}
-		t.AppendRow(table.Row{tally.Name, count(tally.Entries), bytes(tally.Bytes)})
+		t.AppendRow(table.Row{tally.Name, count(tally.Entries), size(tally.Bytes)})
 		if tally.UID != "" {
 			t.AppendRow(table.Row{"  UID " + tally.UID})
 		}
@@ -167,7 +167,7 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *apply.Dir) {
 	fmt.Fprintln(w)
 	if r.Snapshot.Path != "" {
 		fmt.Fprintf(w, "snapshot  %s\n", r.Snapshot.Path)
-		fmt.Fprintf(w, "          %s at revision %d, SHA-256\n", bytes(r.Snapshot.Bytes), r.Snapshot.Revision)
+		fmt.Fprintf(w, "          %s at revision %d, SHA-256\n", size(r.Snapshot.Bytes), r.Snapshot.Revision)
 		fmt.Fprintf(w, "          %s\n", r.Snapshot.SHA256)
 	}
 	if r.Archived > 0 {

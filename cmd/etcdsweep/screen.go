@@ -49,18 +49,25 @@ func (s *screen) begin(step string, total int64, unit func(int64) string) {
 	defer s.mu.Unlock()
 	s.clear()
 	s.step, s.pace, s.logged = step, newPace(time.Now(), total, unit), time.Now()
-	if s.log != nil {
+	s.draw()
+}
+
+// draw starts the line that moves, on a terminal.
+func (s *screen) draw() {
+	if s.log != nil || s.pace == nil {
 		return
 	}
 	s.bars = mpb.New(mpb.WithOutput(s.err), mpb.WithWidth(24), mpb.WithRefreshRate(200*time.Millisecond))
 	pace := s.pace // drawn by mpb's goroutines, which must not wait for the screen
-	line := decor.Any(func(decor.Statistics) string { return " " + pace.words(time.Now()) })
-	name := mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-10s", step)))
-	if total > 0 {
-		s.bar = s.bars.New(total, mpb.BarStyle(), name, mpb.AppendDecorators(line), mpb.BarRemoveOnComplete())
-	} else {
-		s.bar = s.bars.New(0, mpb.SpinnerStyle(), name, mpb.AppendDecorators(line), mpb.BarRemoveOnComplete())
+	filler := mpb.BarFillerBuilder(mpb.SpinnerStyle())
+	if pace.total > 0 {
+		filler = mpb.BarStyle()
 	}
+	s.bar = s.bars.New(pace.total, filler,
+		mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-10s", s.step))),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + pace.words(time.Now()) })),
+		mpb.BarRemoveOnComplete())
+	s.bar.SetCurrent(pace.done)
 }
 
 // advance says how far the step has come.
@@ -98,17 +105,19 @@ func (s *screen) end(words string) {
 	fmt.Fprintf(s.err, "%-10s %s\n", s.step, words)
 }
 
-// warn prints a warning above the line that moves.
+// warn prints a warning, and lets the line that moves go on below it.
 func (s *screen) warn(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.log != nil:
+	if s.log != nil {
 		s.log.Warn(text)
-	case s.bars != nil:
-		warn(s.bars, text)
-	default:
-		warn(s.err, text)
+		return
+	}
+	moving := s.bars != nil
+	s.clear()
+	warn(s.err, text)
+	if moving {
+		s.draw()
 	}
 }
 
@@ -134,7 +143,7 @@ func (s *screen) observe(event apply.Event) {
 	case apply.StepBegan:
 		unit := count
 		if e.Step == apply.StepSnapshot {
-			unit = bytes
+			unit = size
 		}
 		s.begin(string(e.Step), e.Total, unit)
 	case apply.StepEnded:

@@ -74,7 +74,7 @@ func (o *snapshotSaveOptions) run(ctx context.Context, cmd *cobra.Command, path 
 	began := false
 	file, err := saveSnapshot(ctx, client, path, minRevision, func(done, total int64) {
 		if !began {
-			screen.begin("snapshot", total, bytes)
+			screen.begin("snapshot", total, size)
 			began = true
 		}
 		screen.advance(done)

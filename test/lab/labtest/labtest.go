@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,15 +19,26 @@ const peerTimeout = 10 * time.Second
 // Run runs a package's tests and fails them if goroutines are left behind. It returns the exit status.
 func Run(m *testing.M) int {
 	status := m.Run()
-	leak := goleak.Find()
-	for deadline := time.Now().Add(peerTimeout); leak != nil && time.Now().Before(deadline); {
-		leak = goleak.Find() // which looks again and again for a while
+	leaks := leaked()
+	for deadline := time.Now().Add(peerTimeout); len(leaks) > 0 && time.Now().Before(deadline); {
+		leaks = leaked() // which looks again and again for a while
 	}
-	if status == 0 && leak != nil {
-		fmt.Fprintln(os.Stderr, leak)
+	if status == 0 && len(leaks) > 0 {
+		fmt.Fprintln(os.Stderr, "goroutines left behind:", strings.Join(leaks, "\n"))
 		return 1
 	}
 	return status
+}
+
+// leaked returns the stacks of goroutines that are left, but for those of etcd servers in this process: one of them, which
+// looks after the storage version, may wait for ever for a database that was closed before it.
+func leaked() []string {
+	err := goleak.Find()
+	if err == nil {
+		return nil
+	}
+	stacks := strings.Split(err.Error(), "Goroutine ")[1:]
+	return slices.DeleteFunc(stacks, func(stack string) bool { return strings.Contains(stack, "go.etcd.io/etcd/server/v3") })
 }
 
 // RequireEtcd is the environment variable that makes the absence of an etcd binary an error, as in CI.
