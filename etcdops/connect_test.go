@@ -12,10 +12,10 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 
 	"etcdsweep/etcdops"
 	"etcdsweep/test/lab"
+	"etcdsweep/test/lab/labtest"
 )
 
 // start starts a cluster that ends with the test. Goroutines that the test leaves behind, other than those of that server, fail it.
@@ -33,23 +33,6 @@ func start(t *testing.T, config lab.Config) *lab.Cluster {
 		}
 	})
 	return cluster
-}
-
-// noLeaks fails the test if a goroutine of the client side is left behind at its end. Those of the lab's server in this process come and go as it likes.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() {
-		goleak.VerifyNone(t, before,
-			goleak.IgnoreAnyFunction("net/http.(*conn).serve"),
-			goleak.IgnoreAnyFunction("net/http.(*http2serverConn).serve"),
-			goleak.IgnoreAnyFunction("net/http.(*http2serverConn).readFrames"),
-			goleak.IgnoreAnyFunction("net/http.(*http2serverConn).runHandler"),
-			goleak.IgnoreAnyFunction("google.golang.org/grpc.(*Server).handleRawConn.func1"),
-			goleak.IgnoreAnyFunction("google.golang.org/grpc/internal/transport.NewServerTransport.func2"),
-			goleak.IgnoreAnyFunction("google.golang.org/grpc/internal/transport.(*http2Server).keepalive"),
-		)
-	})
 }
 
 // credentials are those of a client that the cluster lets in.
@@ -139,21 +122,21 @@ func TestConnectWithTLS(t *testing.T) {
 	}
 
 	t.Run("good", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, good)
 		if revision, err := client.Revision(t.Context(), "health"); err != nil || revision < 1 {
 			t.Fatalf("revision %d, %v", revision, err)
 		}
 	})
 	t.Run("without a scheme", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, change(func(c *etcdops.Config) { c.Endpoints = []string{host} }))
 		if got := client.Endpoints(); len(got) != 1 || got[0] != good.Endpoints[0] {
 			t.Fatalf("endpoints %v, want %v", got, good.Endpoints)
 		}
 	})
 	t.Run("server name", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, change(func(c *etcdops.Config) { c.ServerName = "localhost" }))
 		if _, err := client.Revision(t.Context(), "health"); err != nil {
 			t.Fatal(err)
@@ -164,7 +147,7 @@ func TestConnectWithTLS(t *testing.T) {
 		}
 	})
 	t.Run("skip verification", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, change(func(c *etcdops.Config) { c.CACert, c.InsecureSkipVerify = "", true }))
 		if _, err := client.Revision(t.Context(), "health"); err != nil {
 			t.Fatal(err)
@@ -223,7 +206,7 @@ func TestConnectWithTLS(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			labtest.NoLeaks(t)
 			began := time.Now()
 			refused(t, c.cfg, c.cause, c.hint)
 			if took, most := time.Since(began), c.cfg.DialTimeout+c.cfg.CommandTimeout; took >= most {
@@ -233,7 +216,7 @@ func TestConnectWithTLS(t *testing.T) {
 	}
 
 	t.Run("dead endpoints among good ones", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		silent, dead := "https://"+blackHole(t), "https://"+unused(t)
 		client, warnings, err := etcdops.Connect(t.Context(), change(func(c *etcdops.Config) {
 			c.Endpoints = []string{silent, good.Endpoints[0], dead, good.Endpoints[0]}
@@ -254,7 +237,7 @@ func TestConnectWithTLS(t *testing.T) {
 		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		cfg := change(func(c *etcdops.Config) { c.Endpoints, c.DialTimeout = []string{"https://" + blackHole(t)}, time.Minute })
@@ -270,7 +253,7 @@ func TestConnectInPlainText(t *testing.T) {
 	host := strings.TrimPrefix(cfg.Endpoints[0], "http://")
 
 	t.Run("good", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		for _, endpoint := range []string{"http://" + host, host} {
 			cfg := cfg
 			cfg.Endpoints = []string{endpoint}
@@ -281,19 +264,19 @@ func TestConnectInPlainText(t *testing.T) {
 		}
 	})
 	t.Run("TLS to plain text", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		cfg := cfg
 		cfg.Endpoints = []string{"https://" + host}
 		refused(t, cfg, etcdops.CauseSpeaksPlainText, "http://")
 	})
 	t.Run("silent", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		cfg := cfg
 		cfg.Endpoints = []string{blackHole(t)}
 		refused(t, cfg, etcdops.CauseSilent, "--dial-timeout")
 	})
 	t.Run("not etcd", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		cfg := cfg
 		cfg.Endpoints = []string{webServer(t)}
 		refused(t, cfg, etcdops.CauseNotEtcd, "2379")
@@ -327,7 +310,7 @@ func TestConnectWithAuthentication(t *testing.T) {
 	good := etcdops.Config{Endpoints: cluster.Endpoints(), Username: "root", Password: "secret", DialTimeout: 5 * time.Second} // bcrypt takes its time
 
 	t.Run("root", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, good)
 		status, err := client.Status(t.Context())
 		if err != nil || status.Members[0].Err != nil || status.AlarmsErr != nil {
@@ -343,7 +326,7 @@ func TestConnectWithAuthentication(t *testing.T) {
 		}
 	})
 	t.Run("a user who may read pods only", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		cfg := good
 		cfg.Username, cfg.Password = "sweeper", "broom"
 		client := connect(t, cfg)
@@ -360,13 +343,13 @@ func TestConnectWithAuthentication(t *testing.T) {
 		}
 	})
 	t.Run("wrong password", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		cfg := good
 		cfg.Password = "Secret"
 		refused(t, cfg, etcdops.CauseLogin, "check --user and --password")
 	})
 	t.Run("no user", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		cfg := good
 		cfg.Username, cfg.Password = "", ""
 		refused(t, cfg, etcdops.CauseLogin, "give --user and --password")

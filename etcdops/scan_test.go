@@ -77,7 +77,7 @@ func TestScanReadsAll(t *testing.T) {
 				"pages of keys only":   {KeysOnly: true, NoStream: true, PageKeys: 100},
 			} {
 				t.Run(name, func(t *testing.T) {
-					noLeaks(t)
+					labtest.NoLeaks(t)
 					client := connect(t, credentials(cluster))
 					for pass := range 2 { // the second one knows which endpoints have no streams
 						got := collect(t, client, opts)
@@ -156,7 +156,7 @@ func TestScanEndsEarly(t *testing.T) {
 	cluster, _ := scanned(t, lab.Config{}, 3000, 10_000)
 	for name, opts := range map[string]etcdops.ScanOptions{"stream": {}, "pages": {NoStream: true, PageKeys: 10}} {
 		t.Run(name+", broken off", func(t *testing.T) {
-			noLeaks(t)
+			labtest.NoLeaks(t)
 			client := connect(t, credentials(cluster))
 			seen := 0
 			for _, err := range client.ScanWith(t.Context(), scannedPrefix, opts) {
@@ -169,7 +169,7 @@ func TestScanEndsEarly(t *testing.T) {
 			}
 		})
 		t.Run(name+", cancelled", func(t *testing.T) {
-			noLeaks(t)
+			labtest.NoLeaks(t)
 			client := connect(t, credentials(cluster))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

@@ -18,6 +18,7 @@ import (
 	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/test/fixtures"
 	"etcdsweep/test/lab"
+	"etcdsweep/test/lab/labtest"
 )
 
 func TestStatusOfThreeMembers(t *testing.T) {
@@ -116,7 +117,7 @@ func TestSnapshotStream(t *testing.T) {
 	endpoint := cluster.Endpoints()[0]
 
 	t.Run("whole", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, credentials(cluster))
 		stream, err := client.Snapshot(t.Context(), endpoint)
 		if err != nil {
@@ -135,7 +136,7 @@ func TestSnapshotStream(t *testing.T) {
 		}
 	})
 	t.Run("saved and looked up", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, credentials(cluster))
 		stream, err := client.Snapshot(t.Context(), endpoint)
 		if err != nil {
@@ -166,7 +167,7 @@ func TestSnapshotStream(t *testing.T) {
 		}
 	})
 	t.Run("closed in the middle", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, credentials(cluster))
 		stream, err := client.Snapshot(t.Context(), endpoint)
 		if err != nil {
@@ -183,7 +184,7 @@ func TestSnapshotStream(t *testing.T) {
 		}
 	})
 	t.Run("cancelled in the middle", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, credentials(cluster))
 		ctx, cancel := context.WithCancel(t.Context())
 		stream, err := client.Snapshot(ctx, endpoint)
@@ -200,7 +201,7 @@ func TestSnapshotStream(t *testing.T) {
 		}
 	})
 	t.Run("of a client that is closed", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client, _, err := etcdops.Connect(t.Context(), credentials(cluster))
 		if err != nil {
 			t.Fatal(err)
@@ -214,7 +215,7 @@ func TestSnapshotStream(t *testing.T) {
 		}
 	})
 	t.Run("over plain text by surprise", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, credentials(cluster))
 		stream, err := client.Snapshot(t.Context(), strings.Replace(endpoint, "https", "http", 1))
 		if err == nil {
@@ -226,7 +227,7 @@ func TestSnapshotStream(t *testing.T) {
 		}
 	})
 	t.Run("of a member that is down", func(t *testing.T) {
-		noLeaks(t)
+		labtest.NoLeaks(t)
 		client := connect(t, credentials(cluster))
 		dead := "https://" + unused(t)
 		stream, err := client.Snapshot(t.Context(), dead)

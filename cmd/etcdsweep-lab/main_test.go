@@ -10,12 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
+	"etcdsweep/test/lab/labtest"
 
 	"etcdsweep/test/lab"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { os.Exit(labtest.Run(m)) }
 
 func TestUpAndCheck(t *testing.T) {
 	for name, flags := range map[string][]string{
