@@ -195,7 +195,7 @@ func (b *builder) scan(ctx context.Context) error {
 // consider decides about one record. It reports full when the selection's limit has been reached before it.
 func (b *builder) consider(resource decode.Resource, record *decode.Record) (full bool, err error) {
 	object, err := decode.Decode(record.Value)
-	if unreadable := new(decode.UnreadableError); errors.As(err, &unreadable) {
+	if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
 		b.sum.unreadable.add(unreadable.Class(), "", record.Key)
 		return false, nil
 	}

@@ -67,13 +67,17 @@ func Open(path string) (*File, error) {
 func (f *File) Path() string { return f.path }
 
 // Entries yields the entries of a stage, or of all stages if stage is empty, reading the file anew. If the file is no
-// longer what was opened, the last pair is an error.
+// longer what was opened, the last pair is an error; for the roots, which are read to their last line only, the next
+// reader of the pods says so.
 func (f *File) Entries(stage string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		stopped := false
 		r, err := f.read(func(e *Entry) bool {
-			if stage == "" || e.Stage == stage {
+			switch {
+			case stage == "" || e.Stage == stage:
 				stopped = !yield(*e, nil)
+			case stage == StageRoots:
+				stopped = true // the roots stand first, and Open has checked the rest
 			}
 			return !stopped
 		})
@@ -148,7 +152,7 @@ func readPlan(in io.Reader, each func(*Entry) bool) (*reader, error) {
 		if !bytes.HasPrefix(r.text, []byte(`{"stage":`)) {
 			break
 		}
-		if err := decodeLine(r.text, &entry); err != nil {
+		if err := entry.parse(r.text); err != nil {
 			return nil, refuse(err)
 		}
 		if err := check.add(&r.header, &entry); err != nil {

@@ -19,17 +19,19 @@ const (
 const Others = "(others)"
 
 // tallies counts entries by name, in bounded memory.
-type tallies map[string]*Tally
+type tallies map[tallyKey]*Tally
+
+type tallyKey struct{ name, uid string }
 
 func (t tallies) add(name, uid string, bytes int) {
-	tally := t[name+uid]
+	tally := t[tallyKey{name, uid}]
 	if tally == nil {
 		if len(t) >= maxTallies {
 			name, uid = Others, ""
 		}
-		if tally = t[name+uid]; tally == nil {
+		if tally = t[tallyKey{name, uid}]; tally == nil {
 			tally = &Tally{Name: name, UID: uid}
-			t[name+uid] = tally
+			t[tallyKey{name, uid}] = tally
 		}
 	}
 	tally.Entries++
@@ -175,7 +177,7 @@ func (s *summarizer) collateral(key string) {
 
 func (s *summarizer) finish() Summary {
 	for _, stage := range []string{StageRoots, StagePods} {
-		if tally := s.stages[stage]; tally != nil {
+		if tally := s.stages[tallyKey{name: stage}]; tally != nil {
 			s.summary.Stages = append(s.summary.Stages, *tally)
 		}
 	}

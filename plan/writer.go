@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strconv"
 )
 
 // A plan ends with the digest of all bytes before it, as the last field of the trailer.
@@ -63,49 +62,4 @@ func (w *Writer) Finish(trailer Trailer) (id string, err error) {
 		return "", err
 	}
 	return sum[:IDLength], w.out.Flush()
-}
-
-// appendJSON appends the entry as encoding/json would write it. Planning writes a line for each of hundreds of
-// thousands of pods on a machine that is short of CPU; a test holds the two to the same result.
-func (e *Entry) appendJSON(b []byte) []byte {
-	field := func(name, value string) {
-		b = append(b, name...)
-		b = appendString(b, value)
-	}
-	number := func(name string, value int64) {
-		b = append(b, name...)
-		b = strconv.AppendInt(b, value, 10)
-	}
-	field(`{"stage":`, e.Stage)
-	field(`,"key":`, e.Key)
-	field(`,"kind":`, e.Kind)
-	if e.Group != "" {
-		field(`,"group":`, e.Group)
-	}
-	if e.Namespace != "" {
-		field(`,"namespace":`, e.Namespace)
-	}
-	field(`,"name":`, e.Name)
-	field(`,"uid":`, e.UID)
-	number(`,"create_revision":`, e.CreateRevision)
-	number(`,"mod_revision":`, e.ModRevision)
-	number(`,"bytes":`, int64(e.Bytes))
-	field(`,"why":`, e.Why)
-	return append(b, '}')
-}
-
-// appendString appends a JSON string. Nearly every string of a plan is plain ASCII; encoding/json has the others.
-func appendString(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			quoted, err := json.Marshal(s)
-			if err != nil { // a string always has a JSON form
-				panic(err)
-			}
-			return append(b, quoted...)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
 }

@@ -38,7 +38,7 @@ func (c cluster) Facts(ctx context.Context) (apply.Facts, error) {
 	if err != nil {
 		return apply.Facts{}, err
 	}
-	facts.Revision, facts.Quorum = c.Revision(ctx, c.prefix)
+	facts.Revision, facts.Quorum = c.Revision(ctx, c.prefix+"/")
 	return facts, nil
 }
 

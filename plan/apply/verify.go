@@ -39,7 +39,7 @@ func (r *run) verify(ctx context.Context) error {
 func (r *run) look(resource decode.Resource, record *decode.Record) {
 	left := &r.report.Left
 	object, err := decode.Decode(record.Value)
-	if unreadable := new(decode.UnreadableError); errors.As(err, &unreadable) {
+	if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
 		left.Unread = addReason(left.Unread, unreadable.Class(), record.Key)
 		return
 	}

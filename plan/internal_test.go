@@ -47,3 +47,20 @@ func TestMedianInterval(t *testing.T) {
 		}
 	}
 }
+
+// A line is read by hand as encoding/json would read it, or by encoding/json itself.
+func FuzzEntry(f *testing.F) {
+	entry := Entry{Stage: StagePods, Key: "/registry/pods/a/b", Kind: "Pod", Group: "g", Namespace: "a", Name: "b", UID: "u", CreateRevision: 1, ModRevision: 20, Bytes: 300, Why: "because"}
+	f.Add(append(entry.appendJSON(nil), '\n'))
+	entry.Why, entry.Group = "é <b>\"", ""
+	f.Add(append(entry.appendJSON(nil), '\n'))
+	f.Add([]byte(`{"stage":"pods","key":"","kind":"","name":"","uid":"","create_revision":999999999999999999,"mod_revision":-1,"bytes":01,"why":""}` + "\n"))
+	f.Add([]byte(`{"stage":"a","key":"b","kind":"c","name":"d","uid":"e","create_revision":9999999999999999999,"mod_revision":0,"bytes":0,"why":"f"} ` + "\n"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var byHand, byJSON Entry
+		errHand, errJSON := byHand.parse(line), decodeLine(line, &byJSON)
+		if (errHand == nil) != (errJSON == nil) || errJSON == nil && byHand != byJSON {
+			t.Errorf("%q: by hand %+v, %v; encoding/json %+v, %v", line, byHand, errHand, byJSON, errJSON)
+		}
+	})
+}
