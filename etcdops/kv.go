@@ -100,8 +100,16 @@ func errorCode(err error) codes.Code {
 	}
 }
 
+// NoAnswer reports whether an error says that etcd gave no answer, as without a quorum or a leader, rather than that it
+// answered with a refusal.
+func NoAnswer(err error) bool { return endpointFault(err) }
+
 // endpointFault reports whether an error is the endpoint's own, so that another endpoint may do better.
 func endpointFault(err error) bool {
-	code := errorCode(err)
-	return code == codes.Unavailable || code == codes.DeadlineExceeded
+	switch errorCode(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted: // the last one: too many requests
+		return true
+	default:
+		return false
+	}
 }

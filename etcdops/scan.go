@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/rand/v2"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -18,7 +20,8 @@ import (
 type ScanOptions struct {
 	KeysOnly bool // leave the values out
 
-	// PageBytes is the size that a page aims at, 2 MiB if 0. The first page guesses at the size of values, later ones know.
+	// PageBytes is the size that a page aims at, 2 MiB if 0. The first page guesses at the size of values, later ones go by
+	// the mean of what was read.
 	PageBytes int
 	// PageKeys is the most keys in a page: 10,000 if 0, 20,000 with KeysOnly. Every page makes the server count all
 	// keys that are left of the range, so small pages are quadratic.
@@ -33,6 +36,9 @@ const (
 	defaultPageKeysOnly = 20_000
 	firstPageKeys       = 500 // until the size of a value is known
 	minPageKeys         = 50
+
+	maxIdleRounds  = 3 // in which no endpoint has brought a key, after a first one
+	firstRoundWait = 250 * time.Millisecond
 )
 
 func (o ScanOptions) withDefaults() ScanOptions {
@@ -113,21 +119,33 @@ type scan struct {
 	pages chan []*mvccpb.KeyValue
 }
 
-// run reads to the end of the range, from one endpoint after the other as they fail.
+// run reads to the end of the range, from one endpoint after the other as they fail. It goes round them again, after a
+// while, until several rounds have brought nothing: an election costs a second, a sweep must not end for it.
 func (s *scan) run(ctx context.Context) error {
-	var failed []error
-	for _, endpoint := range s.client.Endpoints() {
+	for idle := 0; ; idle++ {
+		var failed []error
 		before := s.keys
-		err := s.readFrom(ctx, endpoint)
-		if err == nil || ctx.Err() != nil || !endpointFault(err) {
-			return err
+		for _, endpoint := range s.client.Endpoints() {
+			err := s.readFrom(ctx, endpoint)
+			if err == nil || ctx.Err() != nil || !endpointFault(err) {
+				return err
+			}
+			failed = append(failed, fmt.Errorf("endpoint %s: after %d keys: %w", endpoint, s.keys, err))
 		}
 		if s.keys > before {
-			failed = nil
+			idle = 0
 		}
-		failed = append(failed, fmt.Errorf("endpoint %s: after %d keys: %w", endpoint, s.keys, err))
+		if idle == maxIdleRounds {
+			return lineError(failed)
+		}
+		timer := time.NewTimer(firstRoundWait<<idle + rand.N(firstRoundWait))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
 	}
-	return errors.Join(failed...)
 }
 
 // readFrom reads from one endpoint until the range ends or the endpoint fails.

@@ -275,6 +275,11 @@ func (c *Collateral) words() string {
 
 func nothingSelected(s *Selection, summary *Summary) error {
 	reason := fmt.Sprintf("nothing to delete among %d records: no %s", summary.Scanned, strings.Join(s.Words(), ", "))
+	for i := range s.Owners {
+		if s.Owners[i].Absent {
+			reason += fmt.Sprintf("; there is no %s", &s.Owners[i])
+		}
+	}
 	advice := "check the namespace, the owner's name and --etcd-prefix"
 	for _, kept := range summary.KeptOut {
 		reason += fmt.Sprintf("; %d kept out by %s", kept.Count, kept.Reason)

@@ -112,6 +112,17 @@ type Selection struct {
 	Limit         int       `json:"limit,omitempty"`
 }
 
+// ByUID returns the selection with other owners, as a plan's trailer has them, of which each is matched by UID: those
+// without a record of their own too, now that their UIDs are known.
+func (s *Selection) ByUID(owners []Owner) Selection {
+	byUID := *s
+	byUID.Owners = slices.Clone(owners)
+	for i := range byUID.Owners {
+		byUID.Owners[i].Absent = false
+	}
+	return byUID
+}
+
 // Matcher returns a function that reports whether an object is selected, and by which owner; the owner is nil if
 // the selection names none. It fails on a selector that cannot be parsed.
 func (s *Selection) Matcher() (func(*decode.Object) (*Owner, bool), error) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"etcdsweep/etcdops"
+	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
 	"etcdsweep/plan/archive"
@@ -49,7 +52,7 @@ same plan can be applied again. A second Ctrl-C ends the process at once.`,
 		Example: `  etcdsweep apply runaway.plan --confirm 3f9a1c2e
   etcdsweep apply runaway.plan --confirm 3f9a1c2e --rate 100`,
 		Args: oneArg("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), cmd, args[0], s) },
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0], s) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -71,8 +74,15 @@ func (o *applyOptions) validate() error {
 	if err := checkOutput(o.output); err != nil {
 		return err
 	}
-	if o.rate < 0 || o.concurrency < 1 || o.chaseMax < 0 || o.settle < 0 || o.settleMax < 0 {
-		return usagef("--rate, --chase-max, --settle and --settle-max are not negative, --concurrency is 1 at least")
+	switch {
+	case !(o.rate >= 0) || math.IsInf(o.rate, 0): // NaN is not at least 0 either
+		return usagef("--rate %v: want 0, for as fast as etcd can, or more", o.rate)
+	case o.concurrency < 1:
+		return usagef("--concurrency %d: want 1 or more", o.concurrency)
+	case o.chaseMax < 0:
+		return usagef("--chase-max %d: want 0, for the default, or more", o.chaseMax)
+	case o.settle < 0 || o.settleMax < 0:
+		return usagef("--settle and --settle-max: want 0s or more")
 	}
 	for _, name := range o.allow {
 		if !slices.Contains(apply.Allowances(), name) {
@@ -82,7 +92,7 @@ func (o *applyOptions) validate() error {
 	return nil
 }
 
-func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) error {
+func (o *applyOptions) run(ctx context.Context, path string, s streams) (err error) {
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -97,7 +107,7 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 	if err != nil {
 		return err
 	}
-	client, err := o.connect(ctx, cmd, s)
+	client, err := o.connect(ctx, s)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -106,6 +116,7 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
 	if p, err = dir.KeepPlan(p); err != nil {
 		return err
 	}
@@ -116,6 +127,10 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, dir *apply.Dir, s streams) (err error) {
 	screen := newScreen(s.err)
 	defer screen.close()
+	quiet := context.AfterFunc(ctx, func() {
+		screen.warn("interrupted: waiting for the deletes that are under way; Ctrl-C again ends at once, and leaves them unknown")
+	})
+	defer quiet()
 	keeper := keeper{client: c.Client, dir: dir}
 	defer func() { err = errors.Join(err, keeper.close()) }()
 	report, err := apply.Run(ctx, apply.Config{
@@ -157,7 +172,11 @@ type keeper struct {
 }
 
 func (k *keeper) keep(ctx context.Context, minRevision int64, progress func(done, total int64)) (_ apply.Snapshot, _ apply.Archive, err error) {
-	if k.snapshot, err = saveSnapshot(ctx, k.client, k.dir.Snapshot(), minRevision, progress); err != nil {
+	k.snapshot, err = saveSnapshot(ctx, k.client, k.dir.Snapshot(), minRevision, progress)
+	if full, ok := errors.AsType[*snapshot.NoSpaceError](err); ok && full.Err == nil {
+		return nil, nil, &plan.RefusedError{Reason: "no room for the snapshot: " + full.Error(), Advice: "give a directory with more room in --state-dir, best not on etcd's own disk"}
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	if k.archive, err = archive.Create(k.dir.Archive()); err != nil {
@@ -187,7 +206,13 @@ func (o *applyOptions) confirmed(ctx context.Context, p *plan.File, s streams) e
 		}
 		printPlan(s.err, p)
 		fmt.Fprintf(s.err, "\nThis deletes %s keys. Type the first %d digits of the plan's ID to go on: ", count(p.Trailer.Entries), plan.MinConfirm)
-		line, err := readLine(ctx, s)
+		line, err := await(ctx, func() (string, error) {
+			line, err := bufio.NewReader(s.in).ReadString('\n')
+			if errors.Is(err, io.EOF) {
+				err = nil // what was typed counts
+			}
+			return line, err
+		})
 		if err != nil {
 			return err
 		}
@@ -200,21 +225,6 @@ func (o *applyOptions) confirmed(ctx context.Context, p *plan.File, s streams) e
 		}
 	}
 	return nil
-}
-
-// readLine reads a line, or returns when ctx ends; the read then stays behind until the process ends.
-func readLine(ctx context.Context, s streams) (string, error) {
-	lines := make(chan string, 1)
-	go func() {
-		line, _ := bufio.NewReader(s.in).ReadString('\n')
-		lines <- line
-	}()
-	select {
-	case line := <-lines:
-		return line, nil
-	case <-ctx.Done():
-		return "", apply.ErrInterrupted
-	}
 }
 
 // stateDir returns where runs are kept.

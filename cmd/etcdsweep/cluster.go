@@ -31,6 +31,9 @@ func (c cluster) Facts(ctx context.Context) (apply.Facts, error) {
 	for _, alarm := range status.Alarms {
 		facts.Alarms = append(facts.Alarms, apply.Alarm{Member: cmp.Or(names[alarm.Member], clusterID(alarm.Member)), Kind: string(alarm.Type)})
 	}
+	if facts.Quorum != nil && !etcdops.NoAnswer(facts.Quorum) {
+		return apply.Facts{}, facts.Quorum
+	}
 	if facts.Quorum != nil {
 		return facts, nil
 	}
@@ -38,8 +41,8 @@ func (c cluster) Facts(ctx context.Context) (apply.Facts, error) {
 	if err != nil {
 		return apply.Facts{}, err
 	}
-	facts.Revision, facts.Quorum = c.Revision(ctx, c.prefix+"/")
-	return facts, nil
+	facts.Revision, err = c.Revision(ctx, c.prefix+"/")
+	return facts, err
 }
 
 // clusterID writes an ID as etcdctl does.

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,18 +13,19 @@ import (
 	"golang.org/x/term"
 
 	"etcdsweep/etcdops"
+	"etcdsweep/plan/apply"
 )
 
 // connectOptions are the flags that say how to reach etcd. They have etcdctl's names, and its ETCDCTL_ variables count
 // where a flag is not given.
 type connectOptions struct {
+	flags             *pflag.FlagSet // these, to be repeated in the next command
 	config            etcdops.Config
 	insecureTransport bool
 	user, password    string
-	prefix            string
 }
 
-const etcdctlVariables = "ETCDCTL_"
+const serverNameFlag = "server-name" // the one that etcdctl does not have
 
 func (o *connectOptions) addFlags(cmd *cobra.Command) {
 	f := pflag.NewFlagSet("connection", pflag.ContinueOnError)
@@ -32,7 +33,7 @@ func (o *connectOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.config.CACert, "cacert", "", "file with the CA certificates that sign the servers'")
 	f.StringVar(&o.config.Cert, "cert", "", "file with the client certificate")
 	f.StringVar(&o.config.Key, "key", "", "file with the client certificate's key")
-	f.StringVar(&o.config.ServerName, "server-name", "", "name to find in the servers' certificates (default: each endpoint's host)")
+	f.StringVar(&o.config.ServerName, serverNameFlag, "", "name to find in the servers' certificates (default: each endpoint's host)")
 	f.StringVar(&o.user, "user", "", "name[:password] for etcd's authentication")
 	f.StringVar(&o.password, "password", "", "password for etcd's authentication; asked for if absent")
 	f.DurationVar(&o.config.DialTimeout, "dial-timeout", etcdops.DefaultDialTimeout, "for a connection")
@@ -42,63 +43,94 @@ func (o *connectOptions) addFlags(cmd *cobra.Command) {
 	f.BoolVar(&o.insecureTransport, "insecure-transport", true, "allow plain text where an endpoint has no https:// and no TLS flag is given")
 	f.BoolVar(&o.config.InsecureSkipVerify, "insecure-skip-tls-verify", false, "believe any server certificate")
 	f.VisitAll(func(flag *pflag.Flag) {
-		if flag.Name != "server-name" {
+		if flag.Name != serverNameFlag {
 			flag.Usage += " [$" + variable(flag.Name) + "]"
 		}
 	})
-	f.StringVar(&o.prefix, "etcd-prefix", "/registry", "kube-apiserver's --etcd-prefix")
+	o.flags = f
 	cmd.Flags().AddFlagSet(f)
 }
 
+// variable returns the environment variable that etcdctl reads for a flag.
 func variable(flag string) string {
-	return etcdctlVariables + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // complete takes what is not given as a flag from the environment, and asks for a password if one is missing.
-func (o *connectOptions) complete(cmd *cobra.Command, s streams) error {
+func (o *connectOptions) complete(ctx context.Context, s streams) error {
+	name, password, inUser := strings.Cut(o.user, ":")
+	if inUser && o.flags.Changed("password") {
+		return usagef("the password is given twice, in --user and in --password")
+	}
 	var err error
-	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
-		value, ok := os.LookupEnv(variable(flag.Name))
-		if err != nil || flag.Changed || !ok || value == "" || !strings.Contains(flag.Usage, "[$"+variable(flag.Name)+"]") {
+	o.flags.VisitAll(func(flag *pflag.Flag) {
+		value := os.Getenv(variable(flag.Name))
+		if err != nil || flag.Changed || value == "" || flag.Name == serverNameFlag {
 			return
 		}
-		if setErr := cmd.Flags().Set(flag.Name, value); setErr != nil {
+		if setErr := flag.Value.Set(value); setErr != nil {
 			err = usagef("%s: %w", variable(flag.Name), setErr)
 		}
-		flag.Changed = false // it need not be repeated in the next command
 	})
 	if err != nil {
 		return err
 	}
-	if o.prefix = "/" + strings.Trim(o.prefix, "/"); o.prefix == "/" {
-		return usagef("--etcd-prefix is empty")
+	if !inUser { // a password behind the flag's name beats the environment's
+		if name, password, inUser = strings.Cut(o.user, ":"); !inUser || o.flags.Changed("password") {
+			password = o.password
+		}
 	}
 	o.config.RequireTLS = !o.insecureTransport
-	name, password, given := strings.Cut(o.user, ":")
-	o.config.Username, o.config.Password = name, cmp.Or(o.password, password)
-	if given && o.password != "" {
-		return usagef("the password is given twice, in --user and in --password")
+	if name != "" && password == "" {
+		password, err = askPassword(ctx, s, name)
 	}
-	if name != "" && o.config.Password == "" {
-		o.config.Password, err = askPassword(s, name)
-	}
+	o.config.Username, o.config.Password = name, password
 	return err
 }
 
-func askPassword(s streams, user string) (string, error) {
-	terminal, ok := s.in.(*os.File)
-	if !ok || !term.IsTerminal(int(terminal.Fd())) {
+func askPassword(ctx context.Context, s streams, user string) (string, error) {
+	file, ok := s.in.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return "", usagef("--user %s has no password, and there is no terminal to ask for it", user)
 	}
+	echoing, err := term.GetState(int(file.Fd()))
+	if err != nil {
+		return "", err
+	}
 	fmt.Fprintf(s.err, "Password of %s: ", user)
-	password, err := term.ReadPassword(int(terminal.Fd()))
+	password, err := await(ctx, func() (string, error) {
+		password, err := term.ReadPassword(int(file.Fd()))
+		return string(password), err
+	})
 	fmt.Fprintln(s.err)
-	return string(password), err
+	if ctx.Err() != nil {
+		return "", errors.Join(err, term.Restore(int(file.Fd()), echoing))
+	}
+	return password, err
+}
+
+// await waits for an answer from the terminal, or for the end of ctx; the read then stays behind until the process ends.
+func await(ctx context.Context, read func() (string, error)) (string, error) {
+	type answer struct {
+		text string
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		answers <- answer{text, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.text, a.err
+	case <-ctx.Done():
+		return "", apply.ErrInterrupted
+	}
 }
 
 // connect opens the cluster, and warns of what is not as it should be.
-func (o *connectOptions) connect(ctx context.Context, cmd *cobra.Command, s streams) (*etcdops.Client, error) {
-	if err := o.complete(cmd, s); err != nil {
+func (o *connectOptions) connect(ctx context.Context, s streams) (*etcdops.Client, error) {
+	if err := o.complete(ctx, s); err != nil {
 		return nil, err
 	}
 	if o.config.InsecureSkipVerify {
@@ -118,16 +150,18 @@ func (o *connectOptions) connect(ctx context.Context, cmd *cobra.Command, s stre
 }
 
 // repeat returns the connection flags that were given, for the next command; but no password.
-func (o *connectOptions) repeat(cmd *cobra.Command) string {
+func (o *connectOptions) repeat() string {
 	var words []string
-	cmd.Flags().Visit(func(flag *pflag.Flag) {
-		connection := strings.Contains(flag.Usage, "[$"+etcdctlVariables) || flag.Name == "server-name"
-		if !flag.Changed || !connection || flag.Name == "password" {
+	o.flags.VisitAll(func(flag *pflag.Flag) {
+		value := flag.Value.String()
+		if !flag.Changed || flag.Name == "password" {
 			return
 		}
-		value := strings.Trim(flag.Value.String(), "[]")
-		if flag.Name == "user" {
+		switch flag.Name {
+		case "user":
 			value, _, _ = strings.Cut(value, ":")
+		case "endpoints":
+			value = strings.Join(o.config.Endpoints, ",")
 		}
 		words = append(words, " --"+flag.Name+"="+shellQuote(value))
 	})

@@ -20,9 +20,6 @@ type usageError struct{ err error }
 
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
-func (e usageError) Hint() string {
-	return "etcdsweep help, or --help behind a command, tells the usage"
-}
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
@@ -59,16 +56,25 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// explain prints an error: what, where, and what to do.
-func explain(w io.Writer, err error) {
+// explain prints an error of a command: what, where, and what to do.
+func explain(w io.Writer, command string, err error) {
 	if err == nil {
+		return
+	}
+	if preflight, ok := errors.AsType[*apply.PreflightError](err); ok {
+		for _, refusal := range preflight.Refusals {
+			explain(w, command, refusal)
+		}
 		return
 	}
 	fmt.Fprintf(w, "etcdsweep: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	var hinting interface{ Hint() string }
-	if errors.As(err, &hinting) && hinting.Hint() != "" {
+	switch {
+	case errors.As(err, &hinting) && hinting.Hint() != "":
 		for line := range strings.Lines(hinting.Hint()) {
 			fmt.Fprintf(w, "hint: %s\n", strings.TrimSuffix(line, "\n"))
 		}
+	case is[usageError](err):
+		fmt.Fprintf(w, "hint: %s --help tells the usage\n", command)
 	}
 }

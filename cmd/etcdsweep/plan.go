@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -18,6 +19,7 @@ import (
 
 type planOptions struct {
 	connectOptions
+	prefix      string
 	out         string
 	namespaces  []string
 	jobs        []string
@@ -53,16 +55,17 @@ controller's. Values that cannot be read are counted and never selected.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&o.out, "out", "o", "", "the plan file to write; it must not exist")
-	f.StringSliceVarP(&o.namespaces, "namespace", "n", nil, "look in this namespace (repeatable)")
-	f.StringSliceVar(&o.jobs, "job", nil, "pods of this Job, as NAME or NAMESPACE/NAME (repeatable)")
+	f.StringArrayVarP(&o.namespaces, "namespace", "n", nil, "look in this namespace (repeatable)")
+	f.StringArrayVar(&o.jobs, "job", nil, "pods of this Job, as NAME or NAMESPACE/NAME (repeatable)")
 	f.StringVarP(&o.selector, "selector", "l", "", "pods with these labels, as kubectl takes them")
-	f.StringSliceVar(&o.phases, "phase", nil, "pods in this phase: Pending, Running, Succeeded, Failed, Unknown (repeatable)")
-	f.StringSliceVar(&o.nodes, "node", nil, "pods on this node (repeatable)")
+	f.StringArrayVar(&o.phases, "phase", nil, "pods in this phase: Pending, Running, Succeeded, Failed, Unknown (repeatable)")
+	f.StringArrayVar(&o.nodes, "node", nil, "pods on this node (repeatable)")
 	f.DurationVar(&o.olderThan, "older-than", 0, "pods made longer ago than this, as 90m or 12h")
 	f.BoolVar(&o.terminating, "terminating", false, "only pods whose deletion was asked for")
 	f.IntVar(&o.limit, "limit", 0, "plan this many pods at most")
 	f.BoolVar(&o.keepRoots, "keep-roots", false, "leave the owners' own records; they may make new pods")
 	f.StringSliceVar(&o.allow, "allow", nil, "lift a guard by its name: "+strings.Join(plan.Allowances(), ", "))
+	f.StringVar(&o.prefix, "etcd-prefix", "/registry", "kube-apiserver's --etcd-prefix")
 	o.addFlags(cmd)
 	return cmd
 }
@@ -83,8 +86,8 @@ func (o *planOptions) query() (plan.Query, error) {
 	if o.limit < 0 || o.olderThan < 0 {
 		return q, usagef("--limit and --older-than are not negative")
 	}
-	if slices.Contains(o.namespaces, "") || slices.Contains(o.jobs, "") {
-		return q, usagef("--namespace and --job are not empty")
+	if o.prefix = "/" + strings.Trim(o.prefix, "/"); o.prefix == "/" {
+		return q, usagef("--etcd-prefix is empty")
 	}
 	for _, job := range o.jobs {
 		namespace, name, qualified := strings.Cut(job, "/")
@@ -118,7 +121,29 @@ func (o *planOptions) query() (plan.Query, error) {
 	return q, nil
 }
 
+// noEmptyFlags refuses a flag that is given and says nothing, as --job "$JOB" does without a JOB: the selection would be
+// wider than it was meant.
+func noEmptyFlags(flags *pflag.FlagSet) error {
+	var err error
+	flags.Visit(func(flag *pflag.Flag) {
+		values := []string{flag.Value.String()}
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		if len(values) == 0 || slices.Contains(values, "") || values[0] == "0" || values[0] == "0s" {
+			err = usagef("--%s is given, and empty", flag.Name)
+		}
+		if flag.Value.Type() == "stringArray" && strings.Contains(strings.Join(values, ""), ",") {
+			err = usagef("--%s takes one value; repeat the flag for more", flag.Name)
+		}
+	})
+	return err
+}
+
 func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) error {
+	if err := noEmptyFlags(cmd.Flags()); err != nil {
+		return err
+	}
 	query, err := o.query()
 	if err != nil {
 		return err
@@ -129,7 +154,7 @@ func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) er
 	}
 	defer file.Abort()
 
-	client, err := o.connect(ctx, cmd, s)
+	client, err := o.connect(ctx, s)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -152,7 +177,7 @@ func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) er
 	printPlan(s.out, p)
 	printNext(s.out, []string{
 		"etcdsweep show " + shellQuote(o.out) + " --keys",
-		"etcdsweep apply " + shellQuote(o.out) + " --confirm " + p.ID[:plan.MinConfirm] + o.repeat(cmd),
+		"etcdsweep apply " + shellQuote(o.out) + " --confirm " + p.ID[:plan.MinConfirm] + o.repeat(),
 	})
 	return nil
 }

@@ -60,6 +60,10 @@ func printPlan(w io.Writer, p *plan.File) {
 	if !summary.Oldest.IsZero() {
 		fmt.Fprintf(w, "oldest %s, newest %s\n", stamp(summary.Oldest), stamp(summary.Newest))
 	}
+	if len(summary.Stages) > 0 && summary.Stages[0].Name == plan.StageRoots {
+		fmt.Fprintln(w, "Only pods were looked at. Whatever else the roots own, such as volume claims,")
+		fmt.Fprintln(w, "a running kube-controller-manager deletes once they are gone.")
+	}
 	printKeptOut(w, "Kept out by guards", summary.KeptOut)
 	printKeptOut(w, "Cannot be read, and are left alone", summary.Unreadable)
 }
@@ -110,6 +114,9 @@ func warnOfPlan(w io.Writer, p *plan.File) {
 	if p.Header.KeepRoots && len(p.Header.Selection.Owners) > 0 {
 		warn(w, "the owners' own records are not in the plan (--keep-roots): their controller makes new pods for those that go")
 	}
+	if len(p.Header.Selection.Owners) == 0 {
+		warn(w, "no owner is in the plan: whatever has made these pods may make new ones")
+	}
 	for i := range p.Trailer.Owners {
 		owner := &p.Trailer.Owners[i]
 		if owner.Absent {
@@ -144,7 +151,7 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *apply.Dir) {
 	for _, outcome := range apply.Outcomes() {
 		roots, pods, newcomers := r.Roots.Outcomes[outcome], r.Pods.Outcomes[outcome], r.Newcomers.Outcomes[outcome]
 		if outcome == apply.Deleted || roots+pods+newcomers > 0 {
-			t.AppendRow(table.Row{string(outcome), count(roots), count(pods), count(newcomers)})
+			t.AppendRow(table.Row{outcome.Words(), count(roots), count(pods), count(newcomers)})
 		}
 	}
 	planned := map[string]int64{}
@@ -157,9 +164,9 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *apply.Dir) {
 	if r.FirstRevision > 0 {
 		fmt.Fprintf(w, "\ndeletes are revisions %d to %d\n", r.FirstRevision, r.LastRevision)
 	}
-	printKeptOut(w, "Skipped", r.Roots.Skipped)
-	printKeptOut(w, "Skipped", r.Pods.Skipped)
-	printKeptOut(w, "Newcomers skipped", r.Newcomers.Skipped)
+	printKeptOut(w, "Roots that were not deleted", r.Roots.Skipped)
+	printKeptOut(w, "Pods that were not deleted", r.Pods.Skipped)
+	printKeptOut(w, "Newcomers that were not deleted", r.Newcomers.Skipped)
 	printKeptOut(w, "Not proved by the snapshot, and not deleted", r.Snapshot.Unproved)
 	if verified := r.State == apply.StateDone || r.State == apply.StateLeft; verified {
 		printLeft(w, r)

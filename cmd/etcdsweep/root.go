@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 
@@ -17,11 +18,30 @@ type streams struct {
 
 // run executes one command line and returns its exit status.
 func run(ctx context.Context, args []string, s streams) int {
+	out := &checkedWriter{w: s.out}
+	s.out = out
 	root := newRootCommand(s)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	explain(s.err, err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = out.err
+	}
+	explain(s.err, cmd.CommandPath(), err)
 	return exitStatus(err)
+}
+
+// checkedWriter remembers the first error: a result that nobody could read is none.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if err != nil && c.err == nil {
+		c.err = fmt.Errorf("write the result: %w", err)
+	}
+	return n, err
 }
 
 func newRootCommand(s streams) *cobra.Command {

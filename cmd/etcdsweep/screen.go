@@ -162,7 +162,7 @@ func (s *screen) observe(event apply.Event) {
 }
 
 func (s *screen) settling(e apply.Settling) {
-	words := fmt.Sprintf("quiet for %s of %s", e.Quiet.Round(100*time.Millisecond), e.Need)
+	words := fmt.Sprintf("no new pod for %s of %s", e.Quiet.Round(100*time.Millisecond), e.Need)
 	if e.Waiting {
 		words += fmt.Sprintf("; %d born since, %.1f/s, by %s", e.Births, e.PerSec, strings.Join(e.Owners, ", "))
 	}

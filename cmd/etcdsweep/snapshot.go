@@ -43,7 +43,7 @@ the disk. With --plan it is then proved: every entry of the plan is looked up in
 		Example: `  etcdsweep snapshot save /var/backups/etcd.db
   etcdsweep snapshot save /var/backups/etcd.db --plan runaway.plan`,
 		Args: oneArg("PATH"),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), cmd, args[0], s) },
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0], s) },
 	}
 	cmd.Flags().StringVar(&o.plan, "plan", "", "prove that the snapshot holds the entries of this plan")
 	addOutputFlag(cmd, &o.output)
@@ -51,7 +51,7 @@ the disk. With --plan it is then proved: every entry of the plan is looked up in
 	return cmd
 }
 
-func (o *snapshotSaveOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) error {
+func (o *snapshotSaveOptions) run(ctx context.Context, path string, s streams) error {
 	if err := checkOutput(o.output); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (o *snapshotSaveOptions) run(ctx context.Context, cmd *cobra.Command, path 
 		}
 		minRevision = p.Header.Revision
 	}
-	client, err := o.connect(ctx, cmd, s)
+	client, err := o.connect(ctx, s)
 	if err != nil {
 		return interrupted(ctx, err)
 	}

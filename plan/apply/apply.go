@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +20,10 @@ type Cluster interface {
 	// DeleteIf deletes a key in a transaction of its own if its revisions are those given. It answers with the revision
 	// of the delete, or with the record as it is now, or with neither if the key is absent.
 	DeleteIf(ctx context.Context, key string, createRevision, modRevision int64) (deletedAt int64, current *decode.Record, err error)
-	// WatchPuts yields every put under a prefix from a revision on until ctx ends; an error is the last pair.
+	// ScanKeys is Scan without the values.
+	ScanKeys(ctx context.Context, prefix string) iter.Seq2[decode.Record, error]
+	// WatchPuts yields every put under a prefix from a revision on until ctx ends; an error is the last pair. One that
+	// has a method ResumeFrom names the first revision from which a watch can begin.
 	WatchPuts(ctx context.Context, prefix string, fromRevision int64) iter.Seq2[decode.Record, error]
 	// Facts gathers what preflight looks at. It fails only if nothing can be said.
 	Facts(ctx context.Context) (Facts, error)
@@ -71,7 +73,7 @@ type Config struct {
 // run is a run under way.
 type run struct {
 	Config
-	refreshed plan.Selection // the selection, owners by the UIDs that the plan met
+	selection plan.Selection // owners by the UIDs that the plan met
 	matches   func(*decode.Object) (*plan.Owner, bool)
 	guards    plan.Guards
 	limiter   *rate.Limiter
@@ -79,8 +81,11 @@ type run struct {
 	archive   Archive
 	births    *births
 
-	mu     sync.Mutex // guards report, and calls of Observe
+	sweepBegan time.Time // when the first pod was to go
+
+	mu     sync.Mutex // guards report, calls of Observe, and warned
 	report Report
+	warned time.Time // when a lost answer was last told
 }
 
 // Run carries out the plan. The report tells what was done, whatever the error: nil; [ErrLeft]; [ErrInterrupted] when
@@ -124,13 +129,9 @@ func (r *run) state(err error) State {
 
 func newRun(cfg Config) (*run, error) {
 	header := cfg.Plan.Header
-	r := &run{Config: cfg, refreshed: header.Selection}
-	r.refreshed.Owners = slices.Clone(cfg.Plan.Trailer.Owners)
-	for i := range r.refreshed.Owners {
-		r.refreshed.Owners[i].Absent = false // from here on by UID only
-	}
+	r := &run{Config: cfg, selection: header.Selection.ByUID(cfg.Plan.Trailer.Owners)}
 	var err error
-	if r.matches, err = r.refreshed.Matcher(); err != nil {
+	if r.matches, err = r.selection.Matcher(); err != nil {
 		return nil, fmt.Errorf("plan %s: %w", cfg.Plan.Path(), err)
 	}
 	if r.guards, err = plan.NewGuards(header.Allow); err != nil {
@@ -164,12 +165,17 @@ func (r *run) steps(ctx context.Context) error {
 		return err
 	}
 	watching, stop := context.WithCancel(ctx)
-	r.births = r.watchBirths(watching)
-	defer r.births.wait()
+	births, err := r.watchBirths(watching)
+	defer births.wait()
 	defer stop()
+	if err != nil {
+		return err
+	}
+	r.births = births
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
+	r.sweepBegan = r.Now()
 	if err := r.removePods(ctx); err != nil {
 		return err
 	}

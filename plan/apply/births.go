@@ -2,7 +2,9 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -26,8 +28,10 @@ const (
 type births struct {
 	changed chan struct{} // signalled after each birth; one pending signal is enough
 	done    sync.WaitGroup
+	roots   []string // keys
 
 	mu       sync.Mutex
+	seen     map[string]int64 // by prefix, the revision up to which a watch or a look has told
 	count    int64
 	last     time.Time // by this machine's clock
 	owners   map[string]int64
@@ -37,65 +41,84 @@ type births struct {
 
 const recentBirths = 256
 
-// watchBirths opens the watches. They end with ctx; wait returns when they have.
-func (r *run) watchBirths(ctx context.Context) *births {
-	b := &births{changed: make(chan struct{}, 1), owners: map[string]int64{}}
-	from := r.report.LastRevision + 1 // 1 when no root went: replaced by the newest revision
-	pods := decode.Pods()
-	for _, namespace := range r.refreshed.Namespaces {
-		b.done.Go(func() {
-			r.watch(ctx, pods.NamespacePrefix(r.Plan.Header.Prefix, namespace), from, func(record *decode.Record) {
-				r.noteBirth(b, record)
-			})
-		})
+// watchBirths opens the watches, from the revision behind the roots. They end with ctx; wait returns when they have.
+func (r *run) watchBirths(ctx context.Context) (*births, error) {
+	b := &births{changed: make(chan struct{}, 1), seen: map[string]int64{}, owners: map[string]int64{}}
+	gone := r.report.LastRevision
+	if gone == 0 { // no root went now
+		newest, err := r.Cluster.Revision(ctx, r.Plan.Header.Prefix+"/")
+		if err != nil {
+			return b, unhealthy(err)
+		}
+		gone = newest
 	}
 	for root, err := range r.Plan.Entries(plan.StageRoots) {
 		if err != nil {
-			break // read and checked before; the sweep will meet the error again
+			return b, err
 		}
+		b.roots = append(b.roots, root.Key)
+	}
+	pods := decode.Pods()
+	for _, namespace := range r.selection.Namespaces {
+		prefix := pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)
+		b.seen[prefix] = gone
 		b.done.Go(func() {
-			r.watch(ctx, root.Key, from, func(record *decode.Record) {
-				if record.Key == root.Key && record.Born() {
-					b.noteReturn(root.Key)
-					r.emit(Warning{"the root " + root.Key + " was made again: something above it, or somebody, still wants it"})
+			r.watch(ctx, prefix, gone+1, func(record *decode.Record) {
+				if b.see(prefix, record.ModRevision) && record.Born() {
+					r.noteBirth(b, record)
 				}
 			})
 		})
 	}
-	return b
+	for _, key := range b.roots {
+		b.done.Go(func() {
+			r.watch(ctx, key, gone+1, func(record *decode.Record) {
+				if record.Key == key {
+					r.noteReturn(b, key)
+				}
+			})
+		})
+	}
+	return b, nil
 }
 
 func (b *births) wait() { b.done.Wait() }
 
-// watch follows the puts under a prefix until ctx ends, and opens the watch again when it breaks.
+// see notes that everything up to a revision was told, and reports whether the revision is news.
+func (b *births) see(prefix string, revision int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	news := revision > b.seen[prefix]
+	b.seen[prefix] = max(b.seen[prefix], revision)
+	return news
+}
+
+// watch follows the puts under a prefix until ctx ends, and opens the watch again where it broke.
 func (r *run) watch(ctx context.Context, prefix string, from int64, each func(*decode.Record)) {
-	for try := 0; ctx.Err() == nil; try++ {
-		if from <= 1 {
-			newest, err := r.Cluster.Revision(ctx, prefix)
-			if err != nil {
-				pause(ctx, backOff(min(try, maxTries)))
-				continue
-			}
-			from = newest + 1
-		}
+	for failures := 0; ctx.Err() == nil; failures++ {
 		for record, err := range r.Cluster.WatchPuts(ctx, prefix, from) {
 			if err != nil {
-				r.emit(Warning{fmt.Sprintf("%v; births may be missed until it is open again", err)})
-				from = 0
-				pause(ctx, backOff(min(try, maxTries)))
+				if resume, ok := errors.AsType[interface {
+					error
+					ResumeFrom() int64
+				}](err); ok {
+					from = resume.ResumeFrom()
+				}
+				if failures == 0 {
+					r.emit(Warning{fmt.Sprintf("%v; opening it again", err)})
+				}
 				break
 			}
+			failures = 0
 			from = record.ModRevision + 1
-			try = 0
 			each(&record)
 		}
+		pause(ctx, backOff(min(failures, maxTries)))
 	}
 }
 
+// noteBirth counts a new pod, if a planned owner has made it.
 func (r *run) noteBirth(b *births, record *decode.Record) {
-	if !record.Born() {
-		return
-	}
 	object, err := decode.Decode(record.Value)
 	if err != nil {
 		return
@@ -119,43 +142,97 @@ func (r *run) noteBirth(b *births, record *decode.Record) {
 	}
 }
 
+func (r *run) noteReturn(b *births, key string) {
+	b.mu.Lock()
+	known := slices.Contains(b.returned, key)
+	if !known {
+		b.returned = append(b.returned, key)
+	}
+	b.mu.Unlock()
+	if !known {
+		r.emit(Warning{"the root " + key + " was made again: something above it, or somebody, still wants it"})
+	}
+}
+
+// lookForRoots reads the roots' keys: a watch may have missed one that was made again.
+func (r *run) lookForRoots(ctx context.Context) error {
+	for _, key := range r.births.roots {
+		record, err := r.Cluster.Get(ctx, key)
+		if err != nil {
+			return err
+		}
+		if record != nil {
+			r.noteReturn(r.births, key)
+		}
+	}
+	return nil
+}
+
+// lookForBirths scans for pods that were made since the watches, or the last look, told anything. The watches are quick; this is what
+// the decision to sweep rests on, for a watch that is silent may be one that nobody serves.
+func (r *run) lookForBirths(ctx context.Context) error {
+	r.births.mu.Lock()
+	seen := maps.Clone(r.births.seen)
+	r.births.mu.Unlock()
+	for prefix, revision := range seen {
+		newest := revision
+		for key, err := range r.Cluster.ScanKeys(ctx, prefix) {
+			if err != nil {
+				return err
+			}
+			if key.CreateRevision <= revision {
+				continue
+			}
+			record, err := r.Cluster.Get(ctx, key.Key)
+			if err != nil {
+				return err
+			}
+			if record != nil {
+				r.noteBirth(r.births, record)
+			}
+			newest = max(newest, key.CreateRevision)
+		}
+		r.births.see(prefix, newest)
+	}
+	return r.lookForRoots(ctx)
+}
+
 // ownerOf returns the planned owner whose UID the object's controller has, or nil.
 func (r *run) ownerOf(o *decode.Object) *plan.Owner {
 	ref := o.Controller()
 	if ref == nil {
 		return nil
 	}
-	for i := range r.refreshed.Owners {
-		if slices.Contains(r.refreshed.Owners[i].UIDs, ref.UID) {
-			return &r.refreshed.Owners[i]
+	for i := range r.selection.Owners {
+		if slices.Contains(r.selection.Owners[i].UIDs, ref.UID) {
+			return &r.selection.Owners[i]
 		}
 	}
 	return nil
 }
 
-func (b *births) noteReturn(key string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !slices.Contains(b.returned, key) {
-		b.returned = append(b.returned, key)
-	}
+// sight is what was seen of births up to a moment.
+type sight struct {
+	count    int64
+	last     time.Time
+	perSec   float64 // over the last seconds
+	owners   []string
+	returned []string
 }
 
-// seen returns a copy of what was counted, and the rate over the last ten seconds.
-func (b *births) seen(now time.Time) (count int64, last time.Time, perSec float64, owners, returned []string) {
+func (b *births) sight(now time.Time) sight {
 	const window = 10 * time.Second
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, at := range b.recent {
-		if now.Sub(at) < window {
-			perSec += 1 / window.Seconds()
-		}
+	s := sight{count: b.count, last: b.last, owners: slices.Sorted(maps.Keys(b.owners)), returned: slices.Clone(b.returned)}
+	recent := b.recent
+	for len(recent) > 0 && now.Sub(recent[0]) > window {
+		recent = recent[1:]
 	}
-	for owner := range b.owners {
-		owners = append(owners, owner)
+	if len(recent) > 0 {
+		s.perSec = float64(len(recent)) / max(now.Sub(recent[0]), time.Second).Seconds()
 	}
-	slices.Sort(owners)
-	return b.count, b.last, perSec, owners, slices.Clone(b.returned)
+	return s
 }
 
 // settleTime returns how long to wait for a birth: three times what lay between two of them, within bounds.
@@ -167,35 +244,49 @@ func (r *run) settleTime() time.Duration {
 	return min(max(settleIntervals*interval, shortestSettle), longestSettle)
 }
 
-// settle waits until no planned owner has made a pod for long enough. A producer that does not end stops the run.
+// settle waits until no planned owner has made a pod for long enough. A root that was made again stops the run at once,
+// and so does, in the end, a producer that does not end: the sweep would not get ahead of it.
 func (r *run) settle(ctx context.Context) error {
-	if r.Plan.Header.KeepRoots || len(r.refreshed.Owners) == 0 {
+	if r.Plan.Header.KeepRoots || len(r.selection.Owners) == 0 {
 		return nil // births are expected, or nobody is known to make any
 	}
 	need := r.settleTime()
 	r.emit(StepBegan{Step: StepSettle})
 	began := r.Now()
+	quietSince := began
+	var trouble error // why the last look was none
 	tick := time.NewTicker(settleTick)
 	defer tick.Stop()
 	for {
 		now := r.Now()
-		count, last, perSec, owners, _ := r.births.seen(now)
-		since := began
-		if last.After(began) {
-			since = last
+		seen := r.births.sight(now)
+		if seen.last.After(quietSince) {
+			quietSince = seen.last
 		}
-		quiet := now.Sub(since)
-		if quiet >= need {
-			r.emit(StepEnded{StepSettle, fmt.Sprintf("%d births since the roots went, none for %s", count, need.Round(time.Millisecond))})
-			return nil
-		}
-		if now.Sub(began) > r.SettleMax {
+		quiet := now.Sub(quietSince)
+		switch {
+		case len(seen.returned) > 0:
 			return &HealthError{
-				Err:    fmt.Errorf("%d pods were made since the roots went, %.1f a second, by %s", count, perSec, strings.Join(owners, ", ")),
+				Err:    fmt.Errorf("the root %s was made again; no pod was deleted", seen.returned[0]),
+				Advice: "something above it, such as a CronJob, an operator or GitOps, wants it: stop that first, then plan and apply again",
+			}
+		case quiet >= need:
+			if trouble = r.lookForBirths(ctx); trouble != nil {
+				quietSince = now
+				r.emit(Warning{fmt.Sprintf("etcd does not say whether there were births: %v; waiting on", trouble)})
+			} else if after := r.births.sight(now); after.count == seen.count && len(after.returned) == 0 {
+				r.emit(StepEnded{StepSettle, fmt.Sprintf("%d births since the roots went, none for %s", seen.count, need)})
+				return nil
+			}
+		case now.Sub(began) > r.SettleMax && trouble != nil:
+			return unhealthy(trouble)
+		case now.Sub(began) > r.SettleMax && seen.count > 0:
+			return &HealthError{
+				Err:    fmt.Errorf("%d pods were made since the roots went, %.1f a second, by %s; none was deleted", seen.count, seen.perSec, strings.Join(seen.owners, ", ")),
 				Advice: "a controller still works from its memory, or somebody makes the owner again: stop kube-controller-manager on every control-plane node, then plan and apply again",
 			}
 		}
-		r.emit(Settling{Quiet: quiet, Need: need, Births: count, PerSec: perSec, Owners: owners, Waiting: count > 0})
+		r.emit(Settling{Quiet: quiet, Need: need, Births: seen.count, PerSec: seen.perSec, Owners: seen.owners, Waiting: seen.count > 0})
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -15,8 +15,8 @@ const newcomersPage = 256 // newcomers archived with one sync
 // it. (A planned pod that was made again under its name was judged already, and stays.) They meet the same selection
 // and guards, and what the snapshot does not hold of them is archived first. It scans until a scan finds none.
 func (r *run) chase(ctx context.Context) error {
-	limited := r.refreshed.Limit > 0 // then the owner's other pods are meant to stay
-	if r.NoChase || limited || len(r.refreshed.Owners) == 0 {
+	limited := r.selection.Limit > 0 // then the owner's other pods are meant to stay
+	if r.NoChase || limited || len(r.selection.Owners) == 0 {
 		return nil
 	}
 	r.emit(StepBegan{Step: StepNewcomers})
@@ -48,10 +48,10 @@ func (r *run) chaseOnce(ctx context.Context) error {
 	pods := decode.Pods()
 	planned := r.plannedKeys(plan.StagePods)
 	defer planned.stop()
-	for _, namespace := range r.refreshed.Namespaces {
+	for _, namespace := range r.selection.Namespaces {
 		for record, err := range r.Cluster.Scan(ctx, pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
 			if err != nil {
-				return err
+				return unhealthy(err)
 			}
 			uid, newcomer := r.newcomer(pods, &record)
 			if !newcomer {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/gofrs/flock"
+
 	"etcdsweep/durable"
 	"etcdsweep/plan"
 )
@@ -21,18 +23,44 @@ type Dir struct {
 	First bool
 
 	attempt int
+	lock    *flock.Flock
 }
 
-// OpenDir makes the directory of a plan's run, or finds it. A plan whose run was done is refused.
-func OpenDir(stateDir string, p *plan.File) (*Dir, error) {
+// OpenDir makes the directory of a plan's run, or finds it, and locks it: a plan that another process is carrying out is
+// refused, and so is one whose run was done. The lock ends with Close, or with the process.
+func OpenDir(stateDir string, p *plan.File) (_ *Dir, err error) {
 	d := &Dir{Path: filepath.Join(stateDir, "runs", p.ID), First: true, attempt: 1}
 	if err := os.MkdirAll(d.Path, 0o700); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
+	d.lock = flock.New(filepath.Join(d.Path, "lock"), flock.SetPermissions(0o600))
+	switch locked, err := d.lock.TryLock(); {
+	case err != nil:
+		return nil, fmt.Errorf("run directory: %w", err)
+	case !locked:
+		return nil, &plan.RefusedError{
+			Reason: "another etcdsweep is carrying out plan " + p.ID + " from " + d.Path,
+			Advice: "wait for it, or interrupt it with Ctrl-C in its terminal",
+		}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if err := d.removeTemporary(); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
 	for ; d.taken(); d.attempt++ {
 		report, err := readReport(d.Report())
+		if errors.Is(err, fs.ErrNotExist) {
+			// Cut off before it could report. The archive is made right before the first delete.
+			_, archiveErr := os.Lstat(d.Archive())
+			d.First = d.First && archiveErr != nil
+			continue
+		}
 		if err != nil {
-			continue // cut off before it could report: whether it deleted anything is not known
+			return nil, fmt.Errorf("report %s: %w", d.Report(), err)
 		}
 		d.First = d.First && report.Roots.Total()+report.Pods.Total() == 0
 		if report.State == StateDone || report.State == StateLeft {
@@ -43,6 +71,18 @@ func OpenDir(stateDir string, p *plan.File) (*Dir, error) {
 		}
 	}
 	return d, nil
+}
+
+// Close unlocks the directory.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+// removeTemporary removes what a killed run has left half-written: a snapshot may be as large as etcd, and has Secrets in it.
+func (d *Dir) removeTemporary() error {
+	leftovers, err := filepath.Glob(filepath.Join(d.Path, ".*.tmp"))
+	for _, path := range leftovers {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
 }
 
 // taken reports whether an earlier attempt has left files under these names.
@@ -94,9 +134,11 @@ func copyFile(path, from string) error {
 // Discard removes what a run has left that was refused before it began: the copy of the plan, and the directory if
 // nothing else is in it.
 func (d *Dir) Discard() {
-	if entries, err := os.ReadDir(d.Path); err == nil && len(entries) == 1 {
-		_ = os.Remove(filepath.Join(d.Path, "plan"))
-		_ = os.Remove(d.Path)
+	if d.attempt > 1 || d.taken() {
+		return
+	}
+	for _, name := range []string{"plan", "lock", ""} {
+		_ = os.Remove(filepath.Join(d.Path, name))
 	}
 }
 

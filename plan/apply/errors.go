@@ -14,22 +14,13 @@ var ErrInterrupted = errors.New("interrupted")
 // ErrLeft says that the run went to its end, but something is left. The report names it.
 var ErrLeft = errors.New("done, but something is left")
 
-// PreflightError holds every reason why a run does not start.
+// PreflightError holds every reason why a run does not start, each with its own advice.
 type PreflightError struct{ Refusals []*plan.RefusedError }
 
 func (e *PreflightError) Error() string {
 	var lines []string
 	for _, refusal := range e.Refusals {
 		lines = append(lines, refusal.Error())
-	}
-	return strings.Join(lines, "\n")
-}
-
-// Hint joins the advice on each refusal.
-func (e *PreflightError) Hint() string {
-	var lines []string
-	for _, refusal := range e.Refusals {
-		lines = append(lines, refusal.Hint())
 	}
 	return strings.Join(lines, "\n")
 }

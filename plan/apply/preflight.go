@@ -52,11 +52,13 @@ func Check(p *plan.File, facts Facts, allow []string, first bool, now time.Time)
 		refusals = append(refusals, &plan.RefusedError{Reason: fmt.Sprintf(format, args...), Advice: advice})
 	}
 	header := p.Header
-	if header.Cluster != facts.Identity {
+	switch {
+	case facts.Quorum != nil: // nobody can say which cluster this is
+	case header.Cluster != facts.Identity:
 		refuse("connect to the cluster that the plan was made for, or plan again",
 			"the plan is for another cluster: %s of etcd cluster %s, here is %s of %s",
 			header.Cluster.SystemUID, header.Cluster.ClusterID, facts.Identity.SystemUID, facts.Identity.ClusterID)
-	} else if facts.Quorum == nil && facts.Revision < header.Revision {
+	case facts.Revision < header.Revision:
 		refuse("plan again",
 			"the cluster is at revision %d, below the plan's %d: it was restored from a backup since", facts.Revision, header.Revision)
 	}

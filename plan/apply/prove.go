@@ -89,7 +89,7 @@ func (r *run) prove(ctx context.Context) error {
 func (r *run) proveDrifted(ctx context.Context, entry *plan.Entry, proof *Proof, mu *sync.Mutex) error {
 	current, err := r.Cluster.Get(ctx, entry.Key)
 	if err != nil {
-		return err
+		return unhealthy(err)
 	}
 	held := false
 	if current != nil {

@@ -13,6 +13,8 @@ const (
 	maxDrifts = 5 // times that an object is judged afresh before it is left
 	maxTries  = 6 // requests without an answer before the run stops
 	firstWait = 50 * time.Millisecond
+
+	silenceEvery = 5 * time.Second
 )
 
 // target is one object to delete.
@@ -21,6 +23,7 @@ type target struct {
 	key, uid                    string
 	createRevision, modRevision int64
 	saved                       bool // these revisions are in the snapshot or in the archive
+	drifted                     bool // the revisions are newer than those that it was planned with
 	// judge decides again about an object that has drifted: "" lets it go, else it is skipped for that reason.
 	judge func(*decode.Object) string
 }
@@ -34,71 +37,85 @@ func (r *run) remove(ctx context.Context, t target) error {
 		return ErrInterrupted
 	}
 	requests := context.WithoutCancel(ctx)
-	var current *decode.Record // once it is known to be other than the target says
-	if held, err := r.held(t); err != nil {
+	held, err := r.held(t)
+	if err != nil {
 		return err
-	} else if !held {
-		if current, err = r.Cluster.Get(requests, t.key); err != nil {
+	}
+	var a answer
+	if !held { // its planned bytes are nowhere: see what it is now
+		if a.current, err = r.Cluster.Get(requests, t.key); err != nil {
 			return unhealthy(err)
 		}
-		if current == nil {
-			r.judged(t.step, t.key, AlreadyGone, "", 0)
-			return nil
-		}
 	}
-	outcome := Deleted
 	for drifts := 0; ; drifts++ {
-		if current != nil {
+		if drifts > 0 || !held {
+			if a.current == nil {
+				r.gone(t, a.lost)
+				return nil
+			}
 			if drifts > maxDrifts {
 				r.judged(t.step, t.key, Skipped, fmt.Sprintf("drifted %d times in a row", maxDrifts), 0)
 				return nil
 			}
-			if reason := r.judgeAgain(t, current); reason != "" {
-				r.judged(t.step, t.key, Skipped, reason, 0)
-				return nil
-			}
-			if reason, err := r.save(current); err != nil {
+			reason, err := r.takeUp(&t, a.current)
+			if err != nil {
 				return err
-			} else if reason != "" {
+			}
+			if reason == anotherUID && a.lost {
+				r.gone(t, a.lost)
+				return nil
+			}
+			if reason != "" {
 				r.judged(t.step, t.key, Skipped, reason, 0)
 				return nil
 			}
-			if current.ModRevision != t.modRevision {
-				outcome = DriftedDeleted
-			}
-			t.createRevision, t.modRevision = current.CreateRevision, current.ModRevision
 		}
-		answer, err := r.deleteOnce(ctx, requests, t)
-		switch {
-		case err != nil:
-			if answer.unresolved {
-				r.judged(t.step, t.key, Unresolved, "", 0)
+		if err := r.deleteOnce(ctx, requests, t, &a); err != nil {
+			if a.unresolved {
+				r.judged(t.step, t.key, Unresolved, "unresolved: its delete got no answer, and it could not be read again", 0)
 			}
 			return err
-		case answer.deletedAt > 0:
-			r.judged(t.step, t.key, outcome, "", answer.deletedAt)
-			return nil
-		case answer.current == nil && answer.lost:
-			r.judged(t.step, t.key, GoneUnknown, "", 0)
-			return nil
-		case answer.current == nil:
-			r.judged(t.step, t.key, AlreadyGone, "", 0)
+		}
+		if a.deletedAt > 0 {
+			outcome := Deleted
+			if t.drifted {
+				outcome = DriftedDeleted
+			}
+			r.judged(t.step, t.key, outcome, "", a.deletedAt)
 			return nil
 		}
-		current = answer.current
 	}
 }
 
-// judgeAgain decides about an object that is no longer what was planned.
-func (r *run) judgeAgain(t target, current *decode.Record) string {
+// gone counts a key that is absent, or names another object by now.
+func (r *run) gone(t target, lost bool) {
+	outcome := AlreadyGone
+	if lost {
+		outcome = GoneUnknown
+	}
+	r.judged(t.step, t.key, outcome, "", 0)
+}
+
+const anotherUID = "made again under the same name, with another UID"
+
+// takeUp turns the target to the object as it is now: judged again, and its bytes kept. Otherwise it says why it stays.
+func (r *run) takeUp(t *target, current *decode.Record) (reason string, err error) {
 	object, err := decode.Decode(current.Value)
 	if err != nil {
-		return fmt.Sprintf("drifted, and cannot be read: %v", err)
+		return fmt.Sprintf("drifted, and cannot be read: %v", err), nil
 	}
 	if object.UID != t.uid {
-		return "made again under the same name, with another UID"
+		return anotherUID, nil
 	}
-	return t.judge(&object)
+	if reason := t.judge(&object); reason != "" {
+		return reason, nil
+	}
+	if reason, err := r.save(current); reason != "" || err != nil {
+		return reason, err
+	}
+	t.drifted = t.drifted || current.ModRevision != t.modRevision
+	t.createRevision, t.modRevision = current.CreateRevision, current.ModRevision
+	return "", nil
 }
 
 // held reports whether the bytes that the target stands for are kept.
@@ -134,38 +151,51 @@ func (r *run) keep(records ...decode.Record) error {
 	return nil
 }
 
-// answer is what one guarded delete came to.
+// answer is what guarded deletes of one key came to.
 type answer struct {
 	deletedAt  int64
 	current    *decode.Record // as it is now, if it was not deleted; nil if it is absent
-	lost       bool           // an answer was lost on the way, so an absent key may be our doing
-	unresolved bool           // beside an error: nobody knows whether the key was deleted
+	lost       bool           // an answer was lost on the way, so a key that is gone may be our doing
+	unresolved bool           // the last answer was lost, and the key could not be read again
 }
 
 // deleteOnce makes one guarded delete. If its answer is lost it reads the key again, and tries again only where it
 // still stands as it was. It gives up when etcd gives no answers, or when ctx has ended.
-func (r *run) deleteOnce(ctx, requests context.Context, t target) (a answer, err error) {
+func (r *run) deleteOnce(ctx, requests context.Context, t target, a *answer) error {
 	for try := 1; ; try++ {
 		if err := r.limiter.Wait(ctx); err != nil {
-			return a, ErrInterrupted
+			return ErrInterrupted
 		}
+		var err error
 		a.deletedAt, a.current, err = r.Cluster.DeleteIf(requests, t.key, t.createRevision, t.modRevision)
 		if err == nil {
-			return a, nil
+			a.unresolved = false
+			return nil
 		}
 		a.lost = true
+		r.warnOfSilence(err)
 		current, readErr := r.Cluster.Get(requests, t.key)
+		a.unresolved = readErr != nil
 		if readErr == nil && (current == nil || current.CreateRevision != t.createRevision || current.ModRevision != t.modRevision) {
 			a.current = current
-			return a, nil
+			return nil
 		}
-		a.unresolved = readErr != nil
 		if try == maxTries {
-			return a, unhealthy(err)
+			return unhealthy(err)
 		}
 		if !pause(ctx, backOff(try)) {
-			return a, ErrInterrupted
+			return ErrInterrupted
 		}
+	}
+}
+
+// warnOfSilence says that an answer was lost, but not for each of those that are lost together.
+func (r *run) warnOfSilence(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.Now(); now.Sub(r.warned) >= silenceEvery {
+		r.warned = now
+		r.observe(Warning{fmt.Sprintf("no answer: %v; reading again, and trying again", err)})
 	}
 }
 

@@ -6,21 +6,35 @@ import (
 	"etcdsweep/plan"
 )
 
-// Outcome says what became of one key.
+// Outcome says what became of one key, as reports name it. See [Outcome.Words].
 type Outcome string
 
 // The outcomes.
 const (
 	Deleted        Outcome = "deleted"
-	DriftedDeleted Outcome = "drifted and deleted"
-	AlreadyGone    Outcome = "already gone"
+	DriftedDeleted Outcome = "drifted_deleted"
+	AlreadyGone    Outcome = "already_gone"
 	// GoneUnknown is a key that was absent when it was read again after a delete whose answer was lost: it was either
 	// this run that deleted it, or somebody else.
-	GoneUnknown Outcome = "gone, by this run or another"
+	GoneUnknown Outcome = "gone_unknown"
 	Skipped     Outcome = "skipped"
 	// Unresolved is a key whose delete got no answer, and that could not be read again either.
 	Unresolved Outcome = "unresolved"
 )
+
+// Words says an outcome to people.
+func (o Outcome) Words() string {
+	switch o {
+	case DriftedDeleted:
+		return "drifted and deleted"
+	case AlreadyGone:
+		return "already gone"
+	case GoneUnknown:
+		return "gone, by this run or another"
+	default:
+		return string(o)
+	}
+}
 
 // Outcomes lists all outcomes in the order in which they are shown.
 func Outcomes() []Outcome {
@@ -61,7 +75,7 @@ const (
 	StateStopped     State = "stopped"     // by the cluster
 	StateFailed      State = "failed"
 	StateDone        State = "done"
-	StateLeft        State = "done, something is left"
+	StateLeft        State = "done, but something is left"
 )
 
 // Proof says what the snapshot holds of the plan.

@@ -34,7 +34,7 @@ func (r *run) removeRoots(ctx context.Context) error {
 	if roots := &r.report.Roots; roots.Remaining() > 0 {
 		kept := roots.Skipped[0]
 		return &plan.RefusedError{
-			Reason: fmt.Sprintf("the root %s stays: %s; its pods would come back, so none was deleted", kept.Examples[0], kept.Reason),
+			Reason: fmt.Sprintf("the root %s stays: %s; its pods would come back, so no pod was deleted (roots: %s)", kept.Examples[0], kept.Reason, roots.Words()),
 			Advice: "plan again: a new plan sees the root as it is now",
 		}
 	}
@@ -112,7 +112,7 @@ func (t *Tally) Words() string {
 	var words []string
 	for _, outcome := range Outcomes() {
 		if n := t.Outcomes[outcome]; n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", n, outcome))
+			words = append(words, fmt.Sprintf("%d %s", n, outcome.Words()))
 		}
 	}
 	if len(words) == 0 {

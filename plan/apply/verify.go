@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"etcdsweep/decode"
 )
@@ -13,23 +15,27 @@ func (r *run) verify(ctx context.Context) error {
 	r.emit(StepBegan{Step: StepVerify})
 	left := &r.report.Left
 	pods := decode.Pods()
-	for _, namespace := range r.refreshed.Namespaces {
+	for _, namespace := range r.selection.Namespaces {
 		for record, err := range r.Cluster.Scan(ctx, pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
 			if err != nil {
-				return err
+				return unhealthy(err)
 			}
 			r.look(pods, &record)
 		}
 	}
+	if err := r.lookForRoots(ctx); err != nil {
+		return unhealthy(err)
+	}
 	now := r.Now()
-	var perSec float64
-	r.report.Births, r.report.LastBirth, perSec, _, r.report.RootsReturned = r.births.seen(now)
-	if perSec > 0 && len(r.refreshed.Owners) > 0 {
-		r.emit(Warning{fmt.Sprintf("births go on: %.1f a second", perSec)})
+	seen := r.births.sight(now)
+	r.report.Births, r.report.LastBirth, r.report.RootsReturned = seen.count, seen.last, seen.returned
+	goOn := seen.last.After(r.sweepBegan) && now.Sub(seen.last) < r.settleTime()
+	if goOn {
+		r.emit(Warning{fmt.Sprintf("births go on: %d since the roots went, the last %s ago, by %s", seen.count, now.Sub(seen.last).Round(time.Second), strings.Join(seen.owners, ", "))})
 	}
 	r.emit(StepEnded{StepVerify, fmt.Sprintf("%d of the selection are left, %d births since the roots went", left.Selected, r.report.Births)})
-	tallies := r.report.Roots.Remaining() + r.report.Pods.Remaining() + r.report.Newcomers.Remaining()
-	if tallies > 0 || (left.Selected > 0 && r.refreshed.Limit == 0) || len(r.report.RootsReturned) > 0 {
+	skipped := r.report.Roots.Remaining() + r.report.Pods.Remaining() // newcomers that stayed are left of the selection
+	if skipped > 0 || goOn || (left.Selected > 0 && r.selection.Limit == 0) || len(r.report.RootsReturned) > 0 {
 		return ErrLeft
 	}
 	return nil

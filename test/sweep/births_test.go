@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"etcdsweep/decode"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
 	"etcdsweep/test/lab"
@@ -102,8 +105,143 @@ func TestProducer(t *testing.T) {
 	if err := producer.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if report.Left.Selected != 0 || report.Pods.Total() < 400 {
+	if report.Left.Selected != 0 || report.Pods.Total() < 400 || report.Newcomers.Total() == 0 {
 		t.Errorf("%d pods judged, %d newcomers, %d left", report.Pods.Total(), report.Newcomers.Total(), report.Left.Selected)
+	}
+}
+
+// A newcomer is under the same guards and the same selection as what was planned: nobody has looked at it.
+func TestNewcomersThatStay(t *testing.T) {
+	w, job, p := incident(t, 30)
+	like := podEntries(t, p)[0]
+	record, err := w.client.Get(t.Context(), like.Key)
+	must(t, err)
+	before := w.state()
+	must(t, w.bear(t.Context(), like, "n", 1))
+	must(t, w.bearFrom(t.Context(), strings.ReplaceAll(string(record.Value), "Pending", "Running"), like, "r", 1))
+	must(t, w.bearFrom(t.Context(), strings.ReplaceAll(string(record.Value), job.UID, strings.Repeat("2", len(job.UID))), like, "o", 1))
+	report, err := apply.Run(t.Context(), w.config(p))
+	must(t, err)
+	wantOutcomes(t, "newcomers", report.Newcomers, map[apply.Outcome]int64{apply.Deleted: 1})
+	if len(report.Left.Kept) != 1 || report.Left.Kept[0].Reason != "running-on-live-node" || report.Left.Selected != 0 {
+		t.Errorf("left: %+v", report.Left)
+	}
+	after := w.state()
+	base := strings.TrimSuffix(like.Key, like.Name)
+	for _, stays := range []string{"r000", "o000"} {
+		key := base + like.Name[:len(like.Name)-len(stays)] + stays
+		if _, ok := after[key]; !ok {
+			t.Errorf("%s is gone", key)
+		}
+		delete(after, key)
+	}
+	onlyGone(t, before, after, keys(t, p))
+}
+
+// blind is a cluster whose watches tell nothing: as when their member hangs, and the client waits for it.
+type blind struct {
+	live
+	fails bool // and say so, again and again
+}
+
+func (b blind) WatchPuts(ctx context.Context, prefix string, fromRevision int64) iter.Seq2[decode.Record, error] {
+	return func(yield func(decode.Record, error) bool) {
+		if b.fails {
+			yield(decode.Record{}, errors.New("watch broken"))
+			return
+		}
+		<-ctx.Done()
+	}
+}
+
+// Silence of a watch is no quiet: births, and roots that come back, are looked for before the sweep begins.
+func TestBlindWatch(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprintf("births, watch fails %v", fails), func(t *testing.T) {
+			w, _, p := incident(t, 30)
+			like := podEntries(t, p)[0]
+			cfg := w.config(p)
+			cfg.Cluster = blind{cfg.Cluster.(live), fails}
+			cfg.Settle = 100 * time.Millisecond
+			born := false
+			var settled time.Duration
+			cfg.Observe = func(e apply.Event) {
+				switch e := e.(type) {
+				case apply.Settling:
+					if !born {
+						born = true
+						must(t, w.bear(t.Context(), like, "b", 3))
+					}
+					settled = max(settled, e.Quiet)
+				}
+			}
+			report, err := apply.Run(t.Context(), cfg)
+			must(t, err)
+			if report.Births == 0 || report.Newcomers.Outcomes[apply.Deleted] != 3 {
+				t.Errorf("%d births seen, newcomers %v", report.Births, report.Newcomers.Outcomes)
+			}
+		})
+		t.Run(fmt.Sprintf("the root returns, watch fails %v", fails), func(t *testing.T) {
+			w, job, p := incident(t, 30)
+			root, err := w.client.Get(t.Context(), job.Key())
+			must(t, err)
+			cfg := w.config(p)
+			cfg.Cluster = blind{cfg.Cluster.(live), fails}
+			cfg.Observe = func(e apply.Event) {
+				if e, ok := e.(apply.StepEnded); ok && e.Step == apply.StepRoots {
+					_, err := w.etcd.Put(t.Context(), job.Key(), string(root.Value))
+					must(t, err)
+				}
+			}
+			report, err := apply.Run(t.Context(), cfg)
+			if _, ok := errors.AsType[*apply.HealthError](err); !ok || !strings.Contains(err.Error(), job.Key()) {
+				t.Errorf("%v, want a HealthError that names the root", err)
+			}
+			if report.Pods.Total() != 0 {
+				t.Errorf("%d pods were judged", report.Pods.Total())
+			}
+		})
+	}
+}
+
+// A watch that breaks goes on where it broke: no birth is lost in the gap, and none is counted twice.
+func TestWatchThatBreaks(t *testing.T) {
+	w, _, p := incident(t, 30)
+	like := podEntries(t, p)[0]
+	cfg := w.config(p)
+	cfg.Settle = 500 * time.Millisecond
+	breaking := &breaking{live: cfg.Cluster.(live)}
+	cfg.Cluster = breaking
+	births := 0
+	cfg.Observe = func(e apply.Event) {
+		if _, ok := e.(apply.Settling); ok && births < 5 {
+			births++
+			must(t, w.bear(t.Context(), like, fmt.Sprintf("w%d", births), 2))
+		}
+	}
+	report, err := apply.Run(t.Context(), cfg)
+	must(t, err)
+	if report.Births != 10 || report.Newcomers.Outcomes[apply.Deleted] != 10 || breaking.broken.Load() == 0 {
+		t.Errorf("%d births, %v, watches broken %d times; want 10 births", report.Births, report.Newcomers.Outcomes, breaking.broken.Load())
+	}
+}
+
+// breaking is a cluster whose watches break behind each record.
+type breaking struct {
+	live
+	broken atomic.Int64
+}
+
+func (b *breaking) WatchPuts(ctx context.Context, prefix string, fromRevision int64) iter.Seq2[decode.Record, error] {
+	return func(yield func(decode.Record, error) bool) {
+		for record, err := range b.live.WatchPuts(ctx, prefix, fromRevision) {
+			if !yield(record, err) {
+				return
+			}
+			b.broken.Add(1)
+			yield(decode.Record{}, errors.New("watch broken"))
+			return
+		}
 	}
 }
 
@@ -133,14 +271,14 @@ func TestProducerThatGoesOn(t *testing.T) {
 	}
 }
 
-// A root that is made again, as by GitOps, is named.
+// A root that is made again during the sweep, as by GitOps, is named.
 func TestRootReturns(t *testing.T) {
 	w, job, p := incident(t, 50)
 	root, err := w.client.Get(t.Context(), job.Key())
 	must(t, err)
 	cfg := w.config(p)
 	cfg.Observe = func(e apply.Event) {
-		if e, ok := e.(apply.StepEnded); ok && e.Step == apply.StepRoots {
+		if e, ok := e.(apply.StepEnded); ok && e.Step == apply.StepPods {
 			_, err := w.etcd.Put(t.Context(), job.Key(), string(root.Value))
 			must(t, err)
 		}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+)
+
+// pairs are samples of the two sides; those with the same index were taken one after the other.
+type pairs struct{ ours, theirs []sample }
+
+// line is one line of the table: what was measured under a name on our side, against what on theirs.
+type line struct {
+	what    string
+	against string
+	unit    string
+	ours    float64 // median
+	theirs  float64 // median
+	ratio   float64 // median of the pairs' ratios, which is not the ratio of the medians
+	goal    goal
+}
+
+// goal is what a ratio is to be, or what our own figure is to be; the zero value is no goal.
+type goal struct {
+	atLeast float64 // ratio
+	atMost  float64 // ratio
+	below   float64 // our figure
+}
+
+func (p pairs) line(what, against, name, unit string, g goal) line {
+	l := line{what: what, against: against, unit: unit, goal: g}
+	var ours, theirs, ratios []float64
+	for i := range p.ours {
+		ours, theirs = append(ours, p.ours[i][name]), append(theirs, p.theirs[i][name])
+		ratios = append(ratios, p.ours[i][name]/p.theirs[i][name])
+	}
+	l.ours, l.theirs, l.ratio = median(ours), median(theirs), median(ratios)
+	return l
+}
+
+func median(all []float64) float64 {
+	sorted := slices.Sorted(slices.Values(all))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
+}
+
+func (g goal) words() string {
+	switch {
+	case g == goal{}:
+		return ""
+	case g.below > 0:
+		return fmt.Sprintf("<= %.2f, < %.0f", g.atMost, g.below)
+	case g.atMost > 0:
+		return fmt.Sprintf("<= %.2f", g.atMost)
+	default:
+		return fmt.Sprintf(">= %.2f", g.atLeast)
+	}
+}
+
+func (l *line) verdict() string {
+	switch {
+	case l.goal == goal{}:
+		return ""
+	case l.ratio < l.goal.atLeast,
+		l.goal.atMost > 0 && l.ratio > l.goal.atMost,
+		l.goal.below > 0 && l.ours >= l.goal.below:
+		return "short of goal"
+	default:
+		return "PASS"
+	}
+}
+
+func printLines(w io.Writer, lines []line) {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	style.Format.Header = text.FormatUpper
+	t.SetStyle(style)
+	t.SuppressTrailingSpaces()
+	t.AppendHeader(table.Row{"what", "against", "unit", "ours", "theirs", "ratio", "goal", ""})
+	var right []table.ColumnConfig
+	for column := 4; column <= 6; column++ {
+		right = append(right, table.ColumnConfig{Number: column, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(right)
+	for i := range lines {
+		l := &lines[i]
+		t.AppendRow(table.Row{l.what, l.against, l.unit, figure(l.ours), figure(l.theirs), fmt.Sprintf("%.2f", l.ratio), l.goal.words(), l.verdict()})
+	}
+	t.Render()
+}
+
+// figure prints three digits or more.
+func figure(f float64) string {
+	switch {
+	case f >= 100:
+		return fmt.Sprintf("%.0f", f)
+	case f >= 10:
+		return fmt.Sprintf("%.1f", f)
+	default:
+		return fmt.Sprintf("%.2f", f)
+	}
+}
