@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,7 +34,7 @@ type Object struct {
 
 // GroupKind returns the API group and kind of the object.
 func (o *Object) GroupKind() schema.GroupKind {
-	return schema.FromAPIVersionAndKind(o.APIVersion, o.Kind).GroupKind()
+	return groupKind(o.APIVersion, o.Kind)
 }
 
 // Terminating reports whether the object's deletion was asked for through the API.
@@ -61,7 +62,17 @@ type OwnerReference struct {
 
 // GroupKind returns the API group and kind of the owner.
 func (r *OwnerReference) GroupKind() schema.GroupKind {
-	return schema.FromAPIVersionAndKind(r.APIVersion, r.Kind).GroupKind()
+	return groupKind(r.APIVersion, r.Kind)
+}
+
+// groupKind takes the group from an API version: "batch/v1", or "v1" of the core group, whose name is empty. It is what
+// schema.FromAPIVersionAndKind does, which counts and splits for it, several times for each object.
+func groupKind(apiVersion, kind string) schema.GroupKind {
+	group, _, ok := strings.Cut(apiVersion, "/")
+	if !ok || strings.Count(apiVersion, "/") != 1 {
+		group = ""
+	}
+	return schema.GroupKind{Group: group, Kind: kind}
 }
 
 // Label is one entry of metadata.labels.

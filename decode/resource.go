@@ -38,10 +38,14 @@ func (r Resource) NamespacePrefix(prefix, namespace string) string {
 // Parse splits the key of an object. It is the inverse of [Resource.Key]: a key with more or fewer segments, with an empty
 // one, or under another path is an error.
 func (r Resource) Parse(prefix, key string) (namespace, name string, err error) {
-	root := r.root(prefix)
-	tail, ok := strings.CutPrefix(key, root)
+	tail, ok := strings.CutPrefix(key, prefix)
+	for _, part := range [...]string{"/", r.Path, "/"} { // those of root, which is not put together for each key
+		if ok {
+			tail, ok = strings.CutPrefix(tail, part)
+		}
+	}
 	if !ok {
-		return "", "", fmt.Errorf("key %q is not under %s", key, root)
+		return "", "", fmt.Errorf("key %q is not under %s", key, r.root(prefix))
 	}
 	name = tail
 	if r.Namespaced {

@@ -78,6 +78,7 @@ type builder struct {
 	out     *Writer
 	sum     *summarizer
 	planned int64 // dependents written
+	whys    map[*Owner]string
 }
 
 func newBuilder(ctx context.Context, source Source, query Query, opts Options) (*builder, error) {
@@ -88,7 +89,7 @@ func newBuilder(ctx context.Context, source Source, query Query, opts Options) (
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{source: source, opts: opts, guards: guards, sum: newSummarizer()}
+	b := &builder{source: source, opts: opts, guards: guards, sum: newSummarizer(), whys: map[*Owner]string{}}
 	b.header = Header{
 		Tool:      opts.Tool,
 		Created:   opts.Now.UTC().Truncate(time.Second),
@@ -223,13 +224,23 @@ func (b *builder) consider(resource decode.Resource, record *decode.Record) (ful
 	}
 	why := "meets the selection"
 	if owner != nil {
-		why = "controlled by " + owner.String()
+		why = b.controlledBy(owner)
 		b.meet(owner, &object)
 	}
 	b.planned++
 	b.sum.dependent(&object, len(record.Value))
 	entry := newEntry(StagePods, record, &object, why)
 	return false, b.write(&entry)
+}
+
+// controlledBy says why an owner's dependents are entries: for each owner once.
+func (b *builder) controlledBy(owner *Owner) string {
+	why, ok := b.whys[owner]
+	if !ok {
+		why = "controlled by " + owner.String()
+		b.whys[owner] = why
+	}
+	return why
 }
 
 // leave notes an object that is no entry. It is collateral if its owner is a root of this plan.

@@ -9,7 +9,7 @@ import (
 func TestTalliesAreBounded(t *testing.T) {
 	all := tallies{}
 	for i := range maxTallies + 500 {
-		all.add(fmt.Sprintf("node%d", i), "", 10)
+		all.add(fmt.Sprintf("node%d", i), 10)
 	}
 	sorted := all.sorted()
 	if len(sorted) != maxTallies+1 || sorted[0].Name != Others || sorted[0].Entries != 500 || sorted[0].Bytes != 5000 {

@@ -19,23 +19,32 @@ const (
 const Others = "(others)"
 
 // tallies counts entries by name, in bounded memory.
-type tallies map[tallyKey]*Tally
+type tallies map[string]*Tally
 
-type tallyKey struct{ name, uid string }
+// add counts an entry under a name.
+func (t tallies) add(name string, bytes int) {
+	t.of(name, func() Tally { return Tally{Name: name} }).count(bytes)
+}
 
-func (t tallies) add(name, uid string, bytes int) {
-	tally := t[tallyKey{name, uid}]
-	if tally == nil {
-		if len(t) >= maxTallies {
-			name, uid = Others, ""
-		}
-		if tally = t[tallyKey{name, uid}]; tally == nil {
-			tally = &Tally{Name: name, UID: uid}
-			t[tallyKey{name, uid}] = tally
-		}
+// of returns the tally with a key; what is new gets one from make, for as long as there is room.
+func (t tallies) of(key string, make func() Tally) *Tally {
+	if tally := t[key]; tally != nil {
+		return tally
 	}
-	tally.Entries++
-	tally.Bytes += int64(bytes)
+	tally := make()
+	if len(t) >= maxTallies {
+		if key = Others; t[key] != nil {
+			return t[key]
+		}
+		tally = Tally{Name: Others}
+	}
+	t[key] = &tally
+	return &tally
+}
+
+func (t *Tally) count(bytes int) {
+	t.Entries++
+	t.Bytes += int64(bytes)
 }
 
 // sorted returns the tallies, the largest first.
@@ -141,18 +150,20 @@ func newSummarizer() *summarizer {
 func (s *summarizer) entry(e *Entry) {
 	s.entries++
 	s.bytes += int64(e.Bytes)
-	s.stages.add(e.Stage, "", e.Bytes)
+	s.stages.add(e.Stage, e.Bytes)
 }
 
 // dependent counts what people ask of the dependents: who makes them, where, in which state, since when.
 func (s *summarizer) dependent(o *decode.Object, bytes int) {
 	if ref := o.Controller(); ref != nil {
-		s.owners.add(ref.Kind+" "+o.Namespace+"/"+ref.Name, ref.UID, bytes)
+		s.owners.of(ref.UID, func() Tally {
+			return Tally{Name: ref.Kind + " " + o.Namespace + "/" + ref.Name, UID: ref.UID}
+		}).count(bytes)
 	} else {
-		s.owners.add("(no controller)", "", bytes)
+		s.owners.add("(no controller)", bytes)
 	}
-	s.nodes.add(cmp.Or(o.NodeName, "(no node)"), "", bytes)
-	s.phases.add(cmp.Or(o.Phase, "(no phase)"), "", bytes)
+	s.nodes.add(cmp.Or(o.NodeName, "(no node)"), bytes)
+	s.phases.add(cmp.Or(o.Phase, "(no phase)"), bytes)
 	if o.Terminating() {
 		s.summary.Terminating++
 	}
@@ -177,7 +188,7 @@ func (s *summarizer) collateral(key string) {
 
 func (s *summarizer) finish() Summary {
 	for _, stage := range []string{StageRoots, StagePods} {
-		if tally := s.stages[tallyKey{name: stage}]; tally != nil {
+		if tally := s.stages[stage]; tally != nil {
 			s.summary.Stages = append(s.summary.Stages, *tally)
 		}
 	}
