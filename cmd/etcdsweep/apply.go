@@ -120,11 +120,16 @@ func (o *applyOptions) run(ctx context.Context, path string, s streams) (err err
 	if p, err = dir.KeepPlan(p); err != nil {
 		return err
 	}
-	return o.carryOut(ctx, cluster{client, p.Header.Prefix}, p, dir, s)
+	again := "etcdsweep apply " + shellQuote(path) + " --confirm " + p.ID[:plan.MinConfirm] + o.repeat()
+	if o.stateDir != "" {
+		again += " --state-dir " + shellQuote(o.stateDir)
+	}
+	return o.carryOut(ctx, cluster{client, p.Header.Prefix}, p, dir, again, s)
 }
 
-// carryOut runs the plan, and leaves a report in the run's directory and on the screen, whatever became of it.
-func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, dir *apply.Dir, s streams) (err error) {
+// carryOut runs the plan, and leaves a report in the run's directory and on the screen, whatever became of it. An
+// interrupted one is told how to go on: by the command again.
+func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, dir *apply.Dir, again string, s streams) (err error) {
 	screen := newScreen(s.err)
 	defer screen.close()
 	quiet := context.AfterFunc(ctx, func() {
@@ -160,6 +165,9 @@ func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, di
 		return errors.Join(err, printJSON(s.out, report))
 	}
 	printReport(s.out, p, report, dir)
+	if report.State == apply.StateInterrupted {
+		printNext(s.out, []string{again})
+	}
 	return err
 }
 

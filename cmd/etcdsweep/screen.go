@@ -60,14 +60,15 @@ func (s *screen) draw() {
 	s.bars = mpb.New(mpb.WithOutput(s.err), mpb.WithWidth(24), mpb.WithRefreshRate(200*time.Millisecond))
 	pace := s.pace // drawn by mpb's goroutines, which must not wait for the screen
 	filler := mpb.BarFillerBuilder(mpb.SpinnerStyle())
-	if pace.total > 0 {
+	total, done := pace.progress()
+	if total > 0 {
 		filler = mpb.BarStyle()
 	}
-	s.bar = s.bars.New(pace.total, filler,
+	s.bar = s.bars.New(total, filler,
 		mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-10s", s.step))),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + pace.words(time.Now()) })),
 		mpb.BarRemoveOnComplete())
-	s.bar.SetCurrent(pace.done)
+	s.bar.SetCurrent(done)
 }
 
 // advance says how far the step has come.
@@ -153,7 +154,8 @@ func (s *screen) observe(event apply.Event) {
 	case apply.Judged:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.to(s.pace.done + 1)
+		_, done := s.pace.progress()
+		s.to(done + 1)
 	case apply.Settling:
 		s.settling(e)
 	case apply.Warning:
@@ -202,6 +204,12 @@ func (p *pace) at(now time.Time, done int64) {
 	for len(p.marks) > 1 && now.Sub(p.marks[1].at) > rateWindow {
 		p.marks = p.marks[1:]
 	}
+}
+
+func (p *pace) progress() (total, done int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.total, p.done
 }
 
 func (p *pace) say(note string) {

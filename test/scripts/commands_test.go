@@ -55,7 +55,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 
 		// the tool
 		"exits":  {"STATUS PROGRAM ARG...: run a program that ends with this status", (*world).exits},
-		"signal": {"INT|TERM: send a signal to the program in the background", (*world).signal},
+		"signal": {"INT|TERM|HUP: send a signal to the program in the background", (*world).signal},
 		"status": {"STATUS: the program that was sent a signal, and waited for, ended with this status", (*world).status},
 		"fits":   {"FILE...: no line is wider than 80 columns, but for keys, paths and commands", (*world).fits},
 		"mode":   {"MODE FILE...: the files have this mode", (*world).mode},
@@ -110,7 +110,7 @@ func exited(err error, want int) error {
 }
 
 func (w *world) signal(ts *testscript.TestScript, args []string) error {
-	signals := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM}
+	signals := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
 	background := ts.BackgroundCmds()
 	if len(args) != 1 || signals[args[0]] == nil || len(background) != 1 {
 		return errUsage
