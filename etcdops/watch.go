@@ -10,21 +10,8 @@ import (
 	"etcdsweep/decode"
 )
 
-// CompactedError says that a watch cannot begin where it was to: what happened before the revision is lost to it.
-type CompactedError struct {
-	Prefix   string
-	Revision int64 // of the compaction, the first from which a watch can begin
-}
-
-func (e *CompactedError) Error() string {
-	return fmt.Sprintf("watch %s: compacted up to revision %d", e.Prefix, e.Revision)
-}
-
-// ResumeFrom returns the first revision from which a watch can begin.
-func (e *CompactedError) ResumeFrom() int64 { return e.Revision }
-
 // WatchPuts yields every put under prefix from a revision on, as it happens, until the loop is broken off, ctx ends or
-// the watch breaks: when its revision has been compacted (a *CompactedError), or its member lost the leader. An error is yielded once, as
+// the watch breaks: when its revision has been compacted, or its member lost the leader. An error is yielded once, as
 // the last pair; the end of ctx is not an error.
 func (c *Client) WatchPuts(ctx context.Context, prefix string, fromRevision int64) iter.Seq2[decode.Record, error] {
 	return func(yield func(decode.Record, error) bool) {
@@ -37,10 +24,6 @@ func (c *Client) WatchPuts(ctx context.Context, prefix string, fromRevision int6
 		}()
 		for response := range responses {
 			if ctx.Err() != nil {
-				return
-			}
-			if response.CompactRevision > 0 {
-				yield(decode.Record{}, &CompactedError{Prefix: prefix, Revision: response.CompactRevision})
 				return
 			}
 			if err := response.Err(); err != nil {

@@ -8,9 +8,11 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,7 +54,7 @@ same plan can be applied again. A second Ctrl-C ends the process at once.`,
 		Example: `  etcdsweep apply runaway.plan --confirm 3f9a1c2e
   etcdsweep apply runaway.plan --confirm 3f9a1c2e --rate 100`,
 		Args: oneArg("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0], s) },
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), cmd, args[0], s) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -92,7 +94,8 @@ func (o *applyOptions) validate() error {
 	return nil
 }
 
-func (o *applyOptions) run(ctx context.Context, path string, s streams) (err error) {
+func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) (err error) {
+	signal.Ignore(syscall.SIGPIPE) // whoever reads the log may be gone, the run goes on
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -120,10 +123,7 @@ func (o *applyOptions) run(ctx context.Context, path string, s streams) (err err
 	if p, err = dir.KeepPlan(p); err != nil {
 		return err
 	}
-	again := "etcdsweep apply " + shellQuote(path) + " --confirm " + p.ID[:plan.MinConfirm] + o.repeat()
-	if o.stateDir != "" {
-		again += " --state-dir " + shellQuote(o.stateDir)
-	}
+	again := "etcdsweep apply " + shellQuote(path) + " --confirm " + p.ID[:plan.MinConfirm] + repeat(cmd.Flags())
 	return o.carryOut(ctx, cluster{client, p.Header.Prefix}, p, dir, again, s)
 }
 
@@ -154,9 +154,8 @@ func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, di
 		Observe:     screen.observe,
 	})
 	screen.close()
-	if report == nil || report.State == apply.StateRefused {
-		dir.Discard() // there is nothing to report
-		return err
+	if report == nil || report.State == apply.StateRefused && dir.Discard() {
+		return err // there is nothing to report
 	}
 	if writeErr := dir.WriteReport(report); writeErr != nil {
 		err = errors.Join(err, writeErr)

@@ -38,10 +38,13 @@ func (c cluster) Facts(ctx context.Context) (apply.Facts, error) {
 		return facts, nil
 	}
 	facts.Identity, err = plan.Identify(ctx, c, clusterID(status.ClusterID), c.prefix)
-	if err != nil {
-		return apply.Facts{}, err
+	if err == nil {
+		facts.Revision, err = c.Revision(ctx, c.prefix+"/")
 	}
-	facts.Revision, err = c.Revision(ctx, c.prefix+"/")
+	if etcdops.NoAnswer(err) {
+		facts.Quorum = err
+		return facts, nil
+	}
 	return facts, err
 }
 

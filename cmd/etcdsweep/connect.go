@@ -149,19 +149,19 @@ func (o *connectOptions) connect(ctx context.Context, s streams) (*etcdops.Clien
 	return client, nil
 }
 
-// repeat returns the connection flags that were given, for the next command; but no password.
-func (o *connectOptions) repeat() string {
+// repeat returns the flags that were given, for the next command; but no password, and no confirmation of this one.
+func repeat(flags *pflag.FlagSet) string {
 	var words []string
-	o.flags.VisitAll(func(flag *pflag.Flag) {
+	flags.VisitAll(func(flag *pflag.Flag) {
 		value := flag.Value.String()
-		if !flag.Changed || flag.Name == "password" {
+		if !flag.Changed || flag.Name == "password" || flag.Name == "confirm" {
 			return
 		}
-		switch flag.Name {
-		case "user":
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		if flag.Name == "user" {
 			value, _, _ = strings.Cut(value, ":")
-		case "endpoints":
-			value = strings.Join(o.config.Endpoints, ",")
 		}
 		words = append(words, " --"+flag.Name+"="+shellQuote(value))
 	})

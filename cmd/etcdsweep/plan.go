@@ -130,7 +130,8 @@ func noEmptyFlags(flags *pflag.FlagSet) error {
 		if list, ok := flag.Value.(pflag.SliceValue); ok {
 			values = list.GetSlice()
 		}
-		if len(values) == 0 || slices.Contains(values, "") || values[0] == "0" || values[0] == "0s" {
+		number := flag.Value.Type() == "int" || flag.Value.Type() == "duration"
+		if len(values) == 0 || slices.Contains(values, "") || number && strings.TrimRight(values[0], "0s") == "" {
 			err = usagef("--%s is given, and empty", flag.Name)
 		}
 		if flag.Value.Type() == "stringArray" && strings.Contains(strings.Join(values, ""), ",") {
@@ -177,7 +178,7 @@ func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) er
 	printPlan(s.out, p)
 	printNext(s.out, []string{
 		"etcdsweep show " + shellQuote(o.out) + " --keys",
-		"etcdsweep apply " + shellQuote(o.out) + " --confirm " + p.ID[:plan.MinConfirm] + o.repeat(),
+		"etcdsweep apply " + shellQuote(o.out) + " --confirm " + p.ID[:plan.MinConfirm] + repeat(o.flags),
 	})
 	return nil
 }

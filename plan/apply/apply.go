@@ -22,8 +22,7 @@ type Cluster interface {
 	DeleteIf(ctx context.Context, key string, createRevision, modRevision int64) (deletedAt int64, current *decode.Record, err error)
 	// ScanKeys is Scan without the values.
 	ScanKeys(ctx context.Context, prefix string) iter.Seq2[decode.Record, error]
-	// WatchPuts yields every put under a prefix from a revision on until ctx ends; an error is the last pair. One that
-	// has a method ResumeFrom names the first revision from which a watch can begin.
+	// WatchPuts yields every put under a prefix from a revision on until ctx ends; an error is the last pair.
 	WatchPuts(ctx context.Context, prefix string, fromRevision int64) iter.Seq2[decode.Record, error]
 	// Facts gathers what preflight looks at. It fails only if nothing can be said.
 	Facts(ctx context.Context) (Facts, error)

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,12 +57,12 @@ func (r *run) watchBirths(ctx context.Context) (*births, error) {
 		}
 		b.roots = append(b.roots, root.Key)
 	}
-	pods := decode.Pods()
 	for _, namespace := range r.selection.Namespaces {
-		prefix := pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)
-		b.seen[prefix] = gone
+		b.seen[decode.Pods().NamespacePrefix(r.Plan.Header.Prefix, namespace)] = gone
+	}
+	for _, prefix := range slices.Collect(maps.Keys(b.seen)) { // a copy: the watches write to the map
 		b.done.Go(func() {
-			r.watch(ctx, prefix, gone+1, func(record *decode.Record) {
+			r.watch(ctx, b, prefix, gone+1, func(record *decode.Record) {
 				if b.see(prefix, record.ModRevision) && record.Born() {
 					r.noteBirth(b, record)
 				}
@@ -72,7 +71,7 @@ func (r *run) watchBirths(ctx context.Context) (*births, error) {
 	}
 	for _, key := range b.roots {
 		b.done.Go(func() {
-			r.watch(ctx, key, gone+1, func(record *decode.Record) {
+			r.watch(ctx, b, key, gone+1, func(record *decode.Record) {
 				if record.Key == key {
 					r.noteReturn(b, key)
 				}
@@ -93,17 +92,12 @@ func (b *births) see(prefix string, revision int64) bool {
 	return news
 }
 
-// watch follows the puts under a prefix until ctx ends, and opens the watch again where it broke.
-func (r *run) watch(ctx context.Context, prefix string, from int64, each func(*decode.Record)) {
+// watch follows the puts under a prefix until ctx ends, and opens the watch again where it broke. Where that has been
+// compacted away, it waits until a look has told what the watch cannot.
+func (r *run) watch(ctx context.Context, b *births, prefix string, from int64, each func(*decode.Record)) {
 	for failures := 0; ctx.Err() == nil; failures++ {
-		for record, err := range r.Cluster.WatchPuts(ctx, prefix, from) {
+		for record, err := range r.Cluster.WatchPuts(ctx, prefix, max(from, b.told(prefix)+1)) {
 			if err != nil {
-				if resume, ok := errors.AsType[interface {
-					error
-					ResumeFrom() int64
-				}](err); ok {
-					from = resume.ResumeFrom()
-				}
 				if failures == 0 {
 					r.emit(Warning{fmt.Sprintf("%v; opening it again", err)})
 				}
@@ -152,6 +146,13 @@ func (r *run) noteReturn(b *births, key string) {
 	if !known {
 		r.emit(Warning{"the root " + key + " was made again: something above it, or somebody, still wants it"})
 	}
+}
+
+// told returns the revision up to which everything under a prefix was told.
+func (b *births) told(prefix string) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen[prefix]
 }
 
 // lookForRoots reads the roots' keys: a watch may have missed one that was made again.
@@ -271,7 +272,9 @@ func (r *run) settle(ctx context.Context) error {
 				Advice: "something above it, such as a CronJob, an operator or GitOps, wants it: stop that first, then plan and apply again",
 			}
 		case quiet >= need:
-			if trouble = r.lookForBirths(ctx); trouble != nil {
+			if trouble = r.lookForBirths(ctx); ctx.Err() != nil {
+				return ctx.Err()
+			} else if trouble != nil {
 				quietSince = now
 				r.emit(Warning{fmt.Sprintf("etcd does not say whether there were births: %v; waiting on", trouble)})
 			} else if after := r.births.sight(now); after.count == seen.count && len(after.returned) == 0 {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/gofrs/flock"
 
@@ -78,9 +79,11 @@ func (d *Dir) Close() error { return d.lock.Close() }
 
 // removeTemporary removes what a killed run has left half-written: a snapshot may be as large as etcd, and has Secrets in it.
 func (d *Dir) removeTemporary() error {
-	leftovers, err := filepath.Glob(filepath.Join(d.Path, ".*.tmp"))
-	for _, path := range leftovers {
-		err = errors.Join(err, os.Remove(path))
+	entries, err := os.ReadDir(d.Path)
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".tmp") {
+			err = errors.Join(err, os.Remove(filepath.Join(d.Path, name)))
+		}
 	}
 	return err
 }
@@ -131,15 +134,16 @@ func copyFile(path, from string) error {
 	return file.Commit()
 }
 
-// Discard removes what a run has left that was refused before it began: the copy of the plan, and the directory if
-// nothing else is in it.
-func (d *Dir) Discard() {
+// Discard removes what a run has left that was refused before it began: the copy of the plan, and the directory. It
+// reports whether it did: what an attempt has kept is left alone.
+func (d *Dir) Discard() bool {
 	if d.attempt > 1 || d.taken() {
-		return
+		return false
 	}
 	for _, name := range []string{"plan", "lock", ""} {
 		_ = os.Remove(filepath.Join(d.Path, name))
 	}
+	return true
 }
 
 // Snapshot returns the path of this attempt's snapshot.

@@ -23,7 +23,7 @@ func (r *run) verify(ctx context.Context) error {
 			r.look(pods, &record)
 		}
 	}
-	if err := r.lookForRoots(ctx); err != nil {
+	if err := r.lookForBirths(ctx); err != nil {
 		return unhealthy(err)
 	}
 	now := r.Now()
