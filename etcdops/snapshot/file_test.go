@@ -319,13 +319,12 @@ func TestVerifyRefusesADamagedSnapshot(t *testing.T) {
 // FuzzVerify changes and cuts off a stream: nothing but the original passes, in whatever pieces it comes, so that bbolt is never given another.
 func FuzzVerify(f *testing.F) {
 	original := stream(200)
-	f.Add(0, byte(1), len(original))
-	f.Add(231, byte(0xff), len(original))
-	f.Add(5, byte(0), 100)
-	f.Fuzz(func(t *testing.T, at int, flip byte, length int) {
-		if at < 0 || at >= len(original) || length < 0 || length > len(original) {
-			t.Skip()
-		}
+	f.Add(uint16(0), byte(1), uint16(len(original)))
+	f.Add(uint16(231), byte(0xff), uint16(len(original)))
+	f.Add(uint16(5), byte(0), uint16(100))
+	f.Add(uint16(5), byte(0), uint16(len(original))) // the original itself
+	f.Fuzz(func(t *testing.T, place uint16, flip byte, size uint16) {
+		at, length := int(place)%len(original), int(size)%(len(original)+1)
 		mutated := bytes.Clone(original)
 		mutated[at] ^= flip
 		mutated = mutated[:length]
