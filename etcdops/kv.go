@@ -20,7 +20,7 @@ func (c *Client) Get(ctx context.Context, key string) (*decode.Record, error) {
 		return c.etcd.Get(ctx, key)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, err)
+		return nil, fmt.Errorf("get %s: %w", key, classify(err, readOf(key)))
 	}
 	if len(response.Kvs) == 0 {
 		return nil, nil
@@ -34,7 +34,7 @@ func (c *Client) Get(ctx context.Context, key string) (*decode.Record, error) {
 func (c *Client) Revision(ctx context.Context, key string) (int64, error) {
 	revision, err := currentRevision(ctx, c.etcd, c.cfg.CommandTimeout, key)
 	if err != nil {
-		return 0, fmt.Errorf("read the revision at %s: %w", key, err)
+		return 0, fmt.Errorf("read the revision at %s: %w", key, classify(err, readOf(key)))
 	}
 	return revision, nil
 }
@@ -44,7 +44,8 @@ func (c *Client) Revision(ctx context.Context, key string) (int64, error) {
 // revision protects what the caller looked at.
 //
 // There are three answers: deleted, at a revision above 0; drifted, with the record as it is now; and gone before, with
-// neither. After an error the delete may have happened or not: read the key again before counting it.
+// neither. A *RefusedError says for certain that nothing was deleted. After any other error the delete may have happened or
+// not: read the key again before counting it.
 func (c *Client) DeleteIf(ctx context.Context, key string, createRevision, modRevision int64) (deletedAt int64, current *decode.Record, err error) {
 	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.TxnResponse, error) {
 		return c.etcd.Txn(ctx).
@@ -57,7 +58,7 @@ func (c *Client) DeleteIf(ctx context.Context, key string, createRevision, modRe
 			Commit()
 	})
 	if err != nil {
-		return 0, nil, fmt.Errorf("delete %s: %w", key, err)
+		return 0, nil, fmt.Errorf("delete %s: %w", key, classify(err, writeOf(key)))
 	}
 	if response.Succeeded {
 		return response.Header.Revision, nil, nil

@@ -101,7 +101,7 @@ func (c *Client) ScanWith(ctx context.Context, prefix string, opts ScanOptions) 
 			}
 		}
 		if err != nil {
-			yield(decode.Record{}, fmt.Errorf("scan %s: %w", prefix, err))
+			yield(decode.Record{}, fmt.Errorf("scan %s: %w", prefix, classify(err, readUnder(prefix))))
 		}
 	}
 }
