@@ -79,6 +79,7 @@ type Client struct {
 	links map[string]*link // connections to one member each, by normalised endpoint
 
 	streams streamSupport // endpoints that do not know RangeStream
+	txnOps  txnLimit      // operations that a transaction may have
 }
 
 // Connect opens a cluster after it has made sure, at each endpoint by itself, that an etcd answers there and accepts the credentials.
