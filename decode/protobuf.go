@@ -41,7 +41,25 @@ func decodeProtobuf(unknown []byte) (Object, error) {
 
 // decodeUnknown reads a runtime.Unknown, which names the type of the object and holds its bytes.
 func (d *protobufDecoder) decodeUnknown(message []byte) error {
-	var raw []byte
+	raw, err := d.open(message)
+	if err != nil {
+		return err
+	}
+	pod, err := d.isPod()
+	if err != nil {
+		return err
+	}
+	if err := d.decodeRaw(raw); err != nil {
+		return err
+	}
+	if pod {
+		return d.decodePod(raw)
+	}
+	return nil
+}
+
+// open reads the type of the object out of a runtime.Unknown, and returns its bytes.
+func (d *protobufDecoder) open(message []byte) (raw []byte, err error) {
 	r := reader{buf: message}
 	for r.next() {
 		switch r.field {
@@ -59,20 +77,7 @@ func (d *protobufDecoder) decodeUnknown(message []byte) error {
 			}
 		}
 	}
-	if r.err != nil {
-		return r.err
-	}
-	pod, err := d.isPod()
-	if err != nil {
-		return err
-	}
-	if err := d.decodeRaw(raw); err != nil {
-		return err
-	}
-	if pod {
-		return d.decodePod(raw)
-	}
-	return nil
+	return raw, r.err
 }
 
 func (d *protobufDecoder) decodeTypeMeta(message []byte) error {

@@ -47,17 +47,29 @@ type treePod struct {
 // decodeJSON uses the decoder of apimachinery's JSON serializer: names are case-sensitive, unknown ones are skipped, of
 // repeated ones the last counts.
 func decodeJSON(text []byte) (Object, error) {
-	return decodeTree(func(into any) error { return kjson.UnmarshalCaseSensitivePreserveInts(text, into) })
+	return decodeTree(fromJSON(text))
+}
+
+func fromJSON(text []byte) func(into any) error {
+	return func(into any) error { return kjson.UnmarshalCaseSensitivePreserveInts(text, into) }
 }
 
 // decodeCBOR builds the whole tree first: apimachinery's public decoder refuses structs that do not name every field, and
 // JSON could not carry the invalid UTF-8 that it accepts.
 func decodeCBOR(value []byte) (Object, error) {
-	var tree map[string]any
-	if err := direct.Unmarshal(value, &tree); err != nil {
+	unmarshal, err := fromCBOR(value)
+	if err != nil {
 		return Object{}, err
 	}
-	return decodeTree(func(into any) error { return runtime.DefaultUnstructuredConverter.FromUnstructured(tree, into) })
+	return decodeTree(unmarshal)
+}
+
+func fromCBOR(value []byte) (func(into any) error, error) {
+	var tree map[string]any
+	if err := direct.Unmarshal(value, &tree); err != nil {
+		return nil, err
+	}
+	return func(into any) error { return runtime.DefaultUnstructuredConverter.FromUnstructured(tree, into) }, nil
 }
 
 func decodeTree(unmarshal func(into any) error) (Object, error) {
