@@ -1,5 +1,5 @@
-// Package durable writes files that are whole or absent: a reader never sees a half-written one under its final name,
-// and a file that was committed survives a power cut.
+// Package durable writes files that survive a power cut: files that are whole or absent ([File]), and logs of which every
+// frame is whole or absent ([Log]).
 package durable
 
 import (
@@ -9,27 +9,34 @@ import (
 	"path/filepath"
 )
 
-// File is a file that appears under its name only when it is committed. It is not safe for concurrent use.
+// File is a file that appears under its name only when it is committed: a reader never sees a half-written one. It is
+// not safe for concurrent use.
 type File struct {
-	*os.File
-	path string
-	done bool
+	Handle
+	fsys    FS
+	path    string
+	replace bool
+	done    bool
 }
 
 // Create opens a temporary file, mode 0600, in the directory of path. It refuses a path that exists, with fs.ErrExist:
 // a plan, a snapshot or an archive is never overwritten. The caller ends the file with Commit or Abort.
-func Create(path string) (*File, error) {
+func Create(fsys FS, path string) (*File, error) {
 	if err := absent(path); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	return create(fsys, path, false)
+}
+
+func create(fsys FS, path string, replace bool) (*File, error) {
+	f, err := fsys.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		if cause := errors.Unwrap(err); cause != nil {
 			err = cause // the temporary name tells nobody anything
 		}
 		return nil, &fs.PathError{Op: "create", Path: path, Err: err}
 	}
-	return &File{File: f, path: path}, nil
+	return &File{Handle: f, fsys: fsys, path: path, replace: replace}, nil
 }
 
 // Commit makes the file appear under its name: sync, close, rename, sync of the directory. After an error the file is
@@ -42,14 +49,16 @@ func (f *File) Commit() (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := absent(f.path); err != nil {
-		return err
+	if !f.replace {
+		if err := absent(f.path); err != nil {
+			return err
+		}
 	}
-	if err := os.Rename(f.Name(), f.path); err != nil {
+	if err := f.fsys.Rename(f.Name(), f.path); err != nil {
 		return err
 	}
 	f.done = true
-	return SyncDir(filepath.Dir(f.path))
+	return f.fsys.SyncDir(filepath.Dir(f.path))
 }
 
 // Abort closes the file and removes it. After Commit it does nothing, so that it can be deferred.
@@ -59,12 +68,12 @@ func (f *File) Abort() {
 	}
 	f.done = true
 	_ = f.Close() // a second close is harmless
-	_ = os.Remove(f.Name())
+	_ = f.fsys.Remove(f.Name())
 }
 
-// WriteFile writes a small file durably.
-func WriteFile(path string, data []byte) error {
-	f, err := Create(path)
+// Replace writes a small file durably in the place of another: a reader finds the old one or the new one, whole.
+func Replace(fsys FS, path string, data []byte) error {
+	f, err := create(fsys, path, true)
 	if err != nil {
 		return err
 	}
@@ -73,15 +82,6 @@ func WriteFile(path string, data []byte) error {
 		return err
 	}
 	return f.Commit()
-}
-
-// SyncDir makes the names in a directory durable.
-func SyncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // ExistError says that a path is taken. It is an fs.ErrExist.

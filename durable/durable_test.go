@@ -12,11 +12,11 @@ import (
 
 func TestCommitMakesTheFileAppear(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.plan")
-	f, err := durable.Create(path)
+	f, err := durable.Create(durable.OS(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteString("content"); err != nil {
+	if _, err := f.Write([]byte("content")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -39,7 +39,7 @@ func TestCommitMakesTheFileAppear(t *testing.T) {
 
 func TestAbortLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	f, err := durable.Create(filepath.Join(dir, "p.plan"))
+	f, err := durable.Create(durable.OS(), filepath.Join(dir, "p.plan"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,14 +51,14 @@ func TestAbortLeavesNothing(t *testing.T) {
 
 func TestNothingIsOverwritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.plan")
-	late, err := durable.Create(path)
+	late, err := durable.Create(durable.OS(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := durable.WriteFile(path, []byte("first")); err != nil {
+	if err := durable.Replace(durable.OS(), path, []byte("first")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := durable.Create(path); !errors.Is(err, fs.ErrExist) {
+	if _, err := durable.Create(durable.OS(), path); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("create: %v, want fs.ErrExist", err)
 	}
 	if err := late.Commit(); !errors.Is(err, fs.ErrExist) {

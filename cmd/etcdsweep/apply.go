@@ -8,21 +8,16 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"etcdsweep/etcdops"
-	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
-	"etcdsweep/plan/archive"
 )
 
 type applyOptions struct {
@@ -95,7 +90,6 @@ func (o *applyOptions) validate() error {
 }
 
 func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) (err error) {
-	signal.Ignore(syscall.SIGPIPE) // whoever reads the log may be gone, the run goes on
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -115,34 +109,28 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 		return interrupted(ctx, err)
 	}
 	defer client.Close()
-	dir, err := apply.OpenDir(stateDir, p)
+	session, err := openSession(stateDir, p, openedBy(cmd, []string{path}, p), s)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	if p, err = dir.KeepPlan(p); err != nil {
+	defer func() { err = errors.Join(err, session.close()) }()
+	if p, err = session.dir.KeepPlan(p); err != nil {
 		return err
 	}
 	again := "etcdsweep apply " + shellQuote(path) + " --confirm " + p.ID[:plan.MinConfirm] + repeat(cmd.Flags())
-	return o.carryOut(ctx, cluster{client, p.Header.Prefix}, p, dir, again, s)
+	return o.carryOut(ctx, client, p, session, again)
 }
 
-// carryOut runs the plan, and leaves a report in the run's directory and on the screen, whatever became of it. An
-// interrupted one is told how to go on: by the command again.
-func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, dir *apply.Dir, again string, s streams) (err error) {
-	screen := newScreen(s.err)
-	defer screen.close()
-	quiet := context.AfterFunc(ctx, func() {
-		screen.warn("interrupted: waiting for the deletes that are under way; Ctrl-C again ends at once, and leaves them unknown")
-	})
+// carryOut runs the plan, and says what became of it. An interrupted run is told how to go on: by the command again.
+func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *plan.File, s *session, again string) error {
+	quiet := s.warnWhenInterrupted(ctx)
 	defer quiet()
-	keeper := keeper{client: c.Client, dir: dir}
-	defer func() { err = errors.Join(err, keeper.close()) }()
 	report, err := apply.Run(ctx, apply.Config{
 		Plan:        p,
-		Cluster:     c,
-		Keep:        keeper.keep,
-		First:       dir.First,
+		Cluster:     cluster{client, p.Header.Prefix},
+		Snapshots:   snapshots{client},
+		Dir:         s.dir,
+		Opened:      s.opened,
 		Allow:       o.allow,
 		Rate:        o.rate,
 		Concurrency: o.concurrency,
@@ -151,56 +139,21 @@ func (o *applyOptions) carryOut(ctx context.Context, c cluster, p *plan.File, di
 		Settle:      o.settle,
 		SettleMax:   o.settleMax,
 		Now:         time.Now,
-		Observe:     screen.observe,
+		Observe:     s.screen.observe,
 	})
-	screen.close()
-	if report == nil || report.State == apply.StateRefused && dir.Discard() {
-		return err // there is nothing to report
-	}
-	if writeErr := dir.WriteReport(report); writeErr != nil {
-		err = errors.Join(err, writeErr)
+	s.screen.close()
+	if report == nil {
+		s.dir.Discard() // what a refused run has left, unless there is more
+		return err
 	}
 	if o.output == outputJSON {
 		return errors.Join(err, printJSON(s.out, report))
 	}
-	printReport(s.out, p, report, dir)
-	if report.State == apply.StateInterrupted {
+	printReport(s.out, p, report, s.dir)
+	if !report.State.Finished() {
 		printNext(s.out, []string{again})
 	}
 	return err
-}
-
-// keeper makes the snapshot and the archive of a run, and closes them.
-type keeper struct {
-	client   *etcdops.Client
-	dir      *apply.Dir
-	snapshot *snapshotFile
-	archive  *archive.Writer
-}
-
-func (k *keeper) keep(ctx context.Context, minRevision int64, progress func(done, total int64)) (_ apply.Snapshot, _ apply.Archive, err error) {
-	k.snapshot, err = saveSnapshot(ctx, k.client, k.dir.Snapshot(), minRevision, progress)
-	if full, ok := errors.AsType[*snapshot.NoSpaceError](err); ok && full.Err == nil {
-		return nil, nil, &plan.RefusedError{Reason: "no room for the snapshot: " + full.Error(), Advice: "give a directory with more room in --state-dir, best not on etcd's own disk"}
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	if k.archive, err = archive.Create(k.dir.Archive()); err != nil {
-		return nil, nil, err
-	}
-	return k.snapshot, k.archive, nil
-}
-
-func (k *keeper) close() error {
-	var errs []error
-	if k.snapshot != nil {
-		errs = append(errs, k.snapshot.Close())
-	}
-	if k.archive != nil {
-		errs = append(errs, k.archive.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // confirmed makes sure that the operator means this plan: by --confirm, or by typing its ID.
@@ -232,22 +185,4 @@ func (o *applyOptions) confirmed(ctx context.Context, p *plan.File, s streams) e
 		}
 	}
 	return nil
-}
-
-// stateDir returns where runs are kept.
-func stateDir(given string) (string, error) {
-	if given != "" {
-		return filepath.Abs(given)
-	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/etcdsweep", nil
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "etcdsweep"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("--state-dir is not given: %w", err)
-	}
-	return filepath.Join(home, ".local", "state", "etcdsweep"), nil
 }

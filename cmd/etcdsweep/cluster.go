@@ -7,7 +7,7 @@ import (
 
 	"etcdsweep/etcdops"
 	"etcdsweep/plan"
-	"etcdsweep/plan/apply"
+	"etcdsweep/plan/run"
 )
 
 // cluster is a client as package apply wants it: with the facts of preflight.
@@ -17,22 +17,22 @@ type cluster struct {
 }
 
 // Facts gathers what preflight looks at.
-func (c cluster) Facts(ctx context.Context) (apply.Facts, error) {
+func (c cluster) Facts(ctx context.Context) (run.Facts, error) {
 	status, err := c.Status(ctx)
 	if err != nil {
-		return apply.Facts{}, err
+		return run.Facts{}, err
 	}
-	facts := apply.Facts{Quorum: status.AlarmsErr}
+	facts := run.Facts{Quorum: status.AlarmsErr}
 	names := map[uint64]string{}
 	for _, m := range status.Members {
 		names[m.ID] = m.String()
-		facts.Members = append(facts.Members, apply.Member{Name: m.String(), Version: m.Version, Learner: m.Learner, Err: m.Err})
+		facts.Members = append(facts.Members, run.Member{Name: m.String(), Version: m.Version, Learner: m.Learner, Err: m.Err})
 	}
 	for _, alarm := range status.Alarms {
-		facts.Alarms = append(facts.Alarms, apply.Alarm{Member: cmp.Or(names[alarm.Member], clusterID(alarm.Member)), Kind: string(alarm.Type)})
+		facts.Alarms = append(facts.Alarms, run.Alarm{Member: cmp.Or(names[alarm.Member], clusterID(alarm.Member)), Kind: string(alarm.Type)})
 	}
 	if facts.Quorum != nil && !etcdops.NoAnswer(facts.Quorum) {
-		return apply.Facts{}, facts.Quorum
+		return run.Facts{}, facts.Quorum
 	}
 	if facts.Quorum != nil {
 		return facts, nil

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"etcdsweep/etcdops"
-	"etcdsweep/plan/apply"
+	"etcdsweep/plan/run"
 )
 
 // connectOptions are the flags that say how to reach etcd. They have etcdctl's names, and its ETCDCTL_ variables count
@@ -124,7 +124,7 @@ func await(ctx context.Context, read func() (string, error)) (string, error) {
 	case a := <-answers:
 		return a.text, a.err
 	case <-ctx.Done():
-		return "", apply.ErrInterrupted
+		return "", run.ErrInterrupted
 	}
 }
 
@@ -151,10 +151,22 @@ func (o *connectOptions) connect(ctx context.Context, s streams) (*etcdops.Clien
 
 // repeat returns the flags that were given, for the next command; but no password, and no confirmation of this one.
 func repeat(flags *pflag.FlagSet) string {
+	var text strings.Builder
+	for _, word := range given(flags) {
+		if !strings.HasPrefix(word, "--confirm=") {
+			name, value, _ := strings.Cut(word, "=")
+			text.WriteString(" " + name + "=" + shellQuote(value))
+		}
+	}
+	return text.String()
+}
+
+// given returns the flags that were given, without passwords.
+func given(flags *pflag.FlagSet) []string {
 	var words []string
 	flags.VisitAll(func(flag *pflag.Flag) {
 		value := flag.Value.String()
-		if !flag.Changed || flag.Name == "password" || flag.Name == "confirm" {
+		if !flag.Changed || flag.Name == "password" {
 			return
 		}
 		if list, ok := flag.Value.(pflag.SliceValue); ok {
@@ -163,9 +175,9 @@ func repeat(flags *pflag.FlagSet) string {
 		if flag.Name == "user" {
 			value, _, _ = strings.Cut(value, ":")
 		}
-		words = append(words, " --"+flag.Name+"="+shellQuote(value))
+		words = append(words, "--"+flag.Name+"="+value)
 	})
-	return strings.Join(words, "")
+	return words
 }
 
 // shellQuote quotes a word for a POSIX shell if it needs it.

@@ -9,7 +9,7 @@ import (
 
 	"etcdsweep/etcdops"
 	"etcdsweep/plan"
-	"etcdsweep/plan/apply"
+	"etcdsweep/plan/run"
 )
 
 const exitStatuses = `Exit status: 0 done; 1 error; 2 usage; 3 refused by a guard or preflight;
@@ -30,10 +30,10 @@ func exitStatus(err error) int {
 		status int
 	}{
 		{err == nil, 0},
-		{errors.Is(err, apply.ErrInterrupted), 130},
-		{is[*apply.HealthError](err), 4},
-		{errors.Is(err, apply.ErrLeft) || is[*unprovedError](err), 5},
-		{is[*plan.RefusedError](err) || is[*plan.FileError](err) || is[*apply.PreflightError](err), 3},
+		{errors.Is(err, run.ErrInterrupted), 130},
+		{is[*run.HealthError](err), 4},
+		{errors.Is(err, run.ErrLeft) || is[*unprovedError](err), 5},
+		{is[*plan.RefusedError](err) || is[*plan.FileError](err) || is[*run.PreflightError](err), 3},
 		{is[usageError](err) || is[*etcdops.ConfigError](err), 2},
 	} {
 		if row.is {
@@ -51,7 +51,7 @@ func is[T error](err error) bool {
 // interrupted says so of an error that is only the end of ctx.
 func interrupted(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
-		return apply.ErrInterrupted
+		return run.ErrInterrupted
 	}
 	return err
 }
@@ -61,7 +61,7 @@ func explain(w io.Writer, command string, err error) {
 	if err == nil {
 		return
 	}
-	if preflight, ok := errors.AsType[*apply.PreflightError](err); ok {
+	if preflight, ok := errors.AsType[*run.PreflightError](err); ok {
 		for _, refusal := range preflight.Refusals {
 			explain(w, command, refusal)
 		}

@@ -149,7 +149,7 @@ func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) er
 	if err != nil {
 		return err
 	}
-	file, err := durable.Create(o.out)
+	file, err := durable.Create(durable.OS(), o.out)
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}

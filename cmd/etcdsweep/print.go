@@ -12,6 +12,8 @@ import (
 
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 )
 
 const (
@@ -136,7 +138,7 @@ func printNext(w io.Writer, commands []string) {
 }
 
 // printReport prints what a run did, and what it left.
-func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *apply.Dir) {
+func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir) {
 	fmt.Fprintf(w, "\nRun of plan %s: %s\n", r.Plan, r.State)
 	duration := r.Ended.Sub(r.Started)
 	fmt.Fprintf(w, "  %s, from %s to %s\n\n", rounded(duration), stamp(r.Started), stamp(r.Ended))
@@ -148,9 +150,9 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *apply.Dir) {
 		{Number: 3, Align: text.AlignRight, AlignHeader: text.AlignRight},
 		{Number: 4, Align: text.AlignRight, AlignHeader: text.AlignRight},
 	})
-	for _, outcome := range apply.Outcomes() {
+	for _, outcome := range journal.Deletions() {
 		roots, pods, newcomers := r.Roots.Outcomes[outcome], r.Pods.Outcomes[outcome], r.Newcomers.Outcomes[outcome]
-		if outcome == apply.Deleted || roots+pods+newcomers > 0 {
+		if outcome == journal.Deleted || roots+pods+newcomers > 0 {
 			t.AppendRow(table.Row{outcome.Words(), count(roots), count(pods), count(newcomers)})
 		}
 	}
@@ -168,7 +170,7 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *apply.Dir) {
 	printKeptOut(w, "Pods that were not deleted", r.Pods.Skipped)
 	printKeptOut(w, "Newcomers that were not deleted", r.Newcomers.Skipped)
 	printKeptOut(w, "Not proved by the snapshot, and not deleted", r.Snapshot.Unproved)
-	if verified := r.State == apply.StateDone || r.State == apply.StateLeft; verified {
+	if verified := r.State == journal.StateDone || r.State == journal.StateLeft; verified {
 		printLeft(w, r)
 	}
 	fmt.Fprintln(w)

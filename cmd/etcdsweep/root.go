@@ -16,8 +16,8 @@ type streams struct {
 	out, err io.Writer
 }
 
-// run executes one command line and returns its exit status.
-func run(ctx context.Context, args []string, s streams) int {
+// execute runs one command line and returns its exit status.
+func execute(ctx context.Context, args []string, s streams) int {
 	out := &checkedWriter{w: s.out}
 	s.out = out
 	root := newRootCommand(s)
@@ -42,6 +42,23 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 		c.err = fmt.Errorf("write the result: %w", err)
 	}
 	return n, err
+}
+
+// forgiving returns the streams of a command that goes on when nobody reads what it says.
+func (s streams) forgiving() streams {
+	out := s.out
+	if checked, ok := out.(*checkedWriter); ok {
+		out = checked.w
+	}
+	return streams{in: s.in, out: forgivingWriter{out}, err: s.err}
+}
+
+// forgivingWriter takes everything, written or not.
+type forgivingWriter struct{ w io.Writer }
+
+func (f forgivingWriter) Write(p []byte) (int, error) {
+	_, _ = f.w.Write(p)
+	return len(p), nil
 }
 
 func newRootCommand(s streams) *cobra.Command {

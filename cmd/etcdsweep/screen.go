@@ -13,7 +13,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
-	"etcdsweep/plan/apply"
+	"etcdsweep/plan/run"
 )
 
 const (
@@ -27,6 +27,7 @@ type screen struct {
 	mu   sync.Mutex
 	err  io.Writer
 	log  *slog.Logger // nil on a terminal
+	file *slog.Logger // of a run; nil for other commands
 	step string
 	pace *pace
 	bars *mpb.Progress // of the step that is under way, on a terminal
@@ -86,12 +87,24 @@ func (s *screen) to(done int64) {
 	s.logNow(s.pace.attrs)
 }
 
-// logNow writes a log line, if the last one is long enough ago and there is no terminal.
+// logNow writes a log line, if the last one is long enough ago.
 func (s *screen) logNow(attrs func(time.Time) []any) {
-	if now := time.Now(); s.log != nil && now.Sub(s.logged) >= logEvery {
+	if now := time.Now(); now.Sub(s.logged) >= logEvery {
 		s.logged = now
-		s.log.Info(s.step, attrs(now)...)
+		for _, log := range s.logs() {
+			log.Info(s.step, attrs(now)...)
+		}
 	}
+}
+
+// logs returns where log lines go: to the run's log, and where there is no terminal to the screen.
+func (s *screen) logs() (all []*slog.Logger) {
+	for _, log := range []*slog.Logger{s.log, s.file} {
+		if log != nil {
+			all = append(all, log)
+		}
+	}
+	return all
 }
 
 // end closes the step, and says what came of it.
@@ -99,8 +112,10 @@ func (s *screen) end(words string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()
+	for _, log := range s.logs() {
+		log.Info(s.step, "result", words)
+	}
 	if s.log != nil {
-		s.log.Info(s.step, "result", words)
 		return
 	}
 	fmt.Fprintf(s.err, "%-10s %s\n", s.step, words)
@@ -110,8 +125,10 @@ func (s *screen) end(words string) {
 func (s *screen) warn(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, log := range s.logs() {
+		log.Warn(text)
+	}
 	if s.log != nil {
-		s.log.Warn(text)
 		return
 	}
 	moving := s.bars != nil
@@ -139,31 +156,31 @@ func (s *screen) clear() {
 }
 
 // observe draws the events of a run.
-func (s *screen) observe(event apply.Event) {
+func (s *screen) observe(event run.Event) {
 	switch e := event.(type) {
-	case apply.StepBegan:
+	case run.StepBegan:
 		unit := count
-		if e.Step == apply.StepSnapshot {
+		if e.Step == run.StepSnapshot {
 			unit = size
 		}
 		s.begin(string(e.Step), e.Total, unit)
-	case apply.StepEnded:
+	case run.StepEnded:
 		s.end(e.Words)
-	case apply.Advanced:
+	case run.Advanced:
 		s.advance(e.Done)
-	case apply.Judged:
+	case run.Judged:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		_, done := s.pace.progress()
 		s.to(done + 1)
-	case apply.Settling:
+	case run.Settling:
 		s.settling(e)
-	case apply.Warning:
+	case run.Warning:
 		s.warn(e.Text)
 	}
 }
 
-func (s *screen) settling(e apply.Settling) {
+func (s *screen) settling(e run.Settling) {
 	words := fmt.Sprintf("no new pod for %s of %s", e.Quiet.Round(100*time.Millisecond), e.Need)
 	if e.Waiting {
 		words += fmt.Sprintf("; %d born since, %.1f/s, by %s", e.Births, e.PerSec, strings.Join(e.Owners, ", "))

@@ -9,7 +9,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"etcdsweep/plan/apply"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 )
 
 // The line that moves is drawn by goroutines of its own. However events and drawing meet, nothing waits for ever, and
@@ -19,26 +20,26 @@ func TestScreenOnATerminal(t *testing.T) {
 	var out safeBuffer
 	s := &screen{err: &out} // without a log: as on a terminal
 	defer s.close()
-	s.observe(apply.StepBegan{Step: apply.StepPods, Total: 500})
+	s.observe(run.StepBegan{Step: run.StepPods, Total: 500})
 	var workers sync.WaitGroup
 	var mu sync.Mutex // the engine calls its observer one call at a time
 	for range 4 {
 		workers.Go(func() {
 			for i := range 125 {
 				mu.Lock()
-				s.observe(apply.Judged{Step: apply.StepPods, Outcome: apply.Deleted})
+				s.observe(run.Judged{Step: run.StepPods, Outcome: journal.Deleted})
 				if i%25 == 0 {
-					s.observe(apply.Warning{Text: "look here"})
+					s.observe(run.Warning{Text: "look here"})
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	workers.Wait()
-	s.observe(apply.StepEnded{Step: apply.StepPods, Words: "500 deleted"})
-	s.observe(apply.StepBegan{Step: apply.StepSettle})
-	s.observe(apply.Settling{Quiet: time.Second, Need: 5 * time.Second})
-	s.observe(apply.StepEnded{Step: apply.StepSettle, Words: "quiet"})
+	s.observe(run.StepEnded{Step: run.StepPods, Words: "500 deleted"})
+	s.observe(run.StepBegan{Step: run.StepSettle})
+	s.observe(run.Settling{Quiet: time.Second, Need: 5 * time.Second})
+	s.observe(run.StepEnded{Step: run.StepSettle, Words: "quiet"})
 	text := out.String()
 	for _, want := range []string{"warning: look here\n", "pods       500 deleted\n", "settle     quiet\n"} {
 		if !strings.Contains(text, want) {
@@ -51,10 +52,10 @@ func TestScreenOnATerminal(t *testing.T) {
 func TestScreenWithoutATerminal(t *testing.T) {
 	var out bytes.Buffer
 	s := newScreen(&out)
-	s.observe(apply.StepBegan{Step: apply.StepRoots, Total: 1})
-	s.observe(apply.Judged{Step: apply.StepRoots, Outcome: apply.Deleted})
-	s.observe(apply.Warning{Text: "look here"})
-	s.observe(apply.StepEnded{Step: apply.StepRoots, Words: "1 deleted"})
+	s.observe(run.StepBegan{Step: run.StepRoots, Total: 1})
+	s.observe(run.Judged{Step: run.StepRoots, Outcome: journal.Deleted})
+	s.observe(run.Warning{Text: "look here"})
+	s.observe(run.StepEnded{Step: run.StepRoots, Words: "1 deleted"})
 	s.close()
 	text := out.String()
 	if !strings.Contains(text, `level=WARN msg="look here"`) || !strings.Contains(text, `level=INFO msg=roots result="1 deleted"`) || strings.ContainsAny(text, "\r\x1b") {

@@ -14,6 +14,7 @@ import (
 	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
+	"etcdsweep/plan/journal"
 )
 
 func newSnapshotCommand(s streams) *cobra.Command {
@@ -172,11 +173,11 @@ func (e *unprovedError) Hint() string {
 // snapshotFile is an open snapshot that knows what was found when it was saved or verified.
 type snapshotFile struct {
 	*snapshot.File
-	proof apply.Proof
+	proof journal.Proof
 }
 
 // Describe returns path, revision, size and digest.
-func (f *snapshotFile) Describe() apply.Proof { return f.proof }
+func (f *snapshotFile) Describe() journal.Proof { return f.proof }
 
 func openSnapshot(path string, info snapshot.Info) (*snapshotFile, error) {
 	file, err := snapshot.Open(path)
@@ -187,7 +188,7 @@ func openSnapshot(path string, info snapshot.Info) (*snapshotFile, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &snapshotFile{file, apply.Proof{Path: path, Revision: revision, Bytes: info.Bytes, SHA256: info.SHA256}}, nil
+	return &snapshotFile{file, journal.Proof{Path: path, Revision: revision, Bytes: info.Bytes, SHA256: info.SHA256}}, nil
 }
 
 // spareBytes stay free beside a snapshot: etcd's own data may be on the same disk, and etcd stops when that is full.

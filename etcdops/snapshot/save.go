@@ -27,6 +27,8 @@ const (
 type Options struct {
 	// Progress is called with the bytes written so far, after each chunk, by one goroutine, and no more once Save has returned.
 	Progress func(bytes int64)
+	// FS is the file system that the snapshot is written to; nil for this machine's.
+	FS durable.FS
 	// Pace is called before each chunk is read, and holds the stream up until it returns. Its error ends Save.
 	Pace func(ctx context.Context, bytes int) error
 }
@@ -46,7 +48,10 @@ type Info struct {
 // If src blocks, ctx ends Save only if it ends src's Read as well. Memory is bounded, whatever the length of src. Closing src is the caller's.
 func Save(ctx context.Context, src io.Reader, path string, opts Options) (Info, error) {
 	start := time.Now()
-	file, err := durable.Create(path)
+	if opts.FS == nil {
+		opts.FS = durable.OS()
+	}
+	file, err := durable.Create(opts.FS, path)
 	if err != nil {
 		return Info{}, fmt.Errorf("snapshot: %w", spaceError(filepath.Dir(path), 0, err))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"sync"
 	"time"
 
@@ -12,11 +13,16 @@ import (
 
 	"etcdsweep/decode"
 	"etcdsweep/plan"
+	"etcdsweep/plan/archive"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 )
 
 // Cluster is what a run needs of a cluster.
 type Cluster interface {
 	plan.Source
+	// GetAll reads keys, in their order; nil stands for one that is absent.
+	GetAll(ctx context.Context, keys []string) ([]*decode.Record, error)
 	// DeleteIf deletes a key in a transaction of its own if its revisions are those given. It answers with the revision
 	// of the delete, or with the record as it is now, or with neither if the key is absent.
 	DeleteIf(ctx context.Context, key string, createRevision, modRevision int64) (deletedAt int64, current *decode.Record, err error)
@@ -25,7 +31,16 @@ type Cluster interface {
 	// WatchPuts yields every put under a prefix from a revision on until ctx ends; an error is the last pair.
 	WatchPuts(ctx context.Context, prefix string, fromRevision int64) iter.Seq2[decode.Record, error]
 	// Facts gathers what preflight looks at. It fails only if nothing can be said.
-	Facts(ctx context.Context) (Facts, error)
+	Facts(ctx context.Context) (run.Facts, error)
+}
+
+// Snapshots takes a snapshot, or opens one that was taken before. What they return is the caller's to close.
+type Snapshots interface {
+	// Save writes one to path, which must be free, from a member whose revision has reached minRevision. It calls
+	// progress with the bytes received, and with the total as far as it is known.
+	Save(ctx context.Context, path string, minRevision int64, progress func(done, total int64)) (Snapshot, error)
+	// Open opens one, after its SHA-256 was computed again.
+	Open(ctx context.Context, path string) (Snapshot, error)
 }
 
 // Snapshot is a snapshot that is whole and on the disk.
@@ -33,24 +48,18 @@ type Snapshot interface {
 	// Holds reports whether it has the key as it was written at the mod revision.
 	Holds(key string, createRevision, modRevision int64) (bool, error)
 	// Describe fills in path, revision, size and digest.
-	Describe() Proof
-}
-
-// Archive takes the raw bytes of what the snapshot does not hold. When Append returns nil they are on the disk.
-type Archive interface {
-	Append(records ...decode.Record) error
+	Describe() journal.Proof
+	Close() error
 }
 
 // Config is a run to be.
 type Config struct {
-	Plan    *plan.File
-	Cluster Cluster
-	// Keep makes the two places where bytes are kept: a snapshot whose revision has reached the given one, and an
-	// archive. It calls progress with the bytes of the snapshot received, and with the total as far as it is known. Both
-	// are the caller's to close.
-	Keep func(ctx context.Context, minRevision int64, progress func(done, total int64)) (Snapshot, Archive, error)
+	Plan      *plan.File // the copy in Dir
+	Cluster   Cluster
+	Snapshots Snapshots
+	Dir       *run.Dir // the plan's; the cluster is locked
+	Opened    journal.Opened
 
-	First bool     // the plan was never applied before
 	Allow []string // see Allowances
 
 	Rate        float64 // deletes a second, 0 for unpaced
@@ -66,69 +75,54 @@ type Config struct {
 	SettleMax time.Duration
 
 	Now     func() time.Time
-	Observe func(Event) // called by one goroutine at a time
+	Observe func(run.Event) // called by one goroutine at a time
 }
 
-// run is a run under way.
-type run struct {
+// sweeper is a run under way.
+type sweeper struct {
 	Config
 	selection plan.Selection // owners by the UIDs that the plan met
 	matches   func(*decode.Object) (*plan.Owner, bool)
 	guards    plan.Guards
-	limiter   *rate.Limiter
+	writes    *run.Writes
 	snapshot  Snapshot
-	archive   Archive
+	archive   *archive.Writer
+	journal   *journal.Writer
 	births    *births
 
+	// archived has the mod revision of what an earlier attempt has archived, of the keys that it left in doubt.
+	archived map[string]int64
+
+	rootsGone  int64     // revision of the last root that went in this attempt
 	sweepBegan time.Time // when the first pod was to go
 
-	mu     sync.Mutex // guards report, calls of Observe, and warned
-	report Report
-	warned time.Time // when a lost answer was last told
+	mu      sync.Mutex // guards history, report, and calls of Observe
+	history *journal.History
+	report  Report
 }
 
-// Run carries out the plan. The report tells what was done, whatever the error: nil; [ErrLeft]; [ErrInterrupted] when
-// ctx has ended; a [PreflightError], a *plan.RefusedError or a [HealthError]; or another.
-func Run(ctx context.Context, cfg Config) (*Report, error) {
-	r, err := newRun(cfg)
+// Run carries out the plan, or goes on where an earlier attempt has left it. The report tells what was done in all of them,
+// whatever the error: nil; [run.ErrLeft]; [run.ErrInterrupted] when ctx has ended; a *run.PreflightError, a
+// *plan.RefusedError or a *run.HealthError; or another. It is nil if there is nothing to report.
+func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
+	r, err := newSweeper(cfg)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.open(); err != nil {
+		return nil, err
+	}
 	err = r.steps(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = ErrInterrupted
+	if err != nil && ctx.Err() != nil && !errors.Is(err, run.ErrInterrupted) {
+		err = fmt.Errorf("%w: %w", run.ErrInterrupted, err)
 	}
-	r.report.Ended = r.Now().UTC()
-	r.report.State = r.state(err)
-	if err != nil {
-		r.report.Error = err.Error()
-	}
-	return &r.report, err
+	return r.conclude(err)
 }
 
-func (r *run) state(err error) State {
-	var health *HealthError
-	var preflight *PreflightError
-	var refused *plan.RefusedError
-	switch {
-	case err == nil:
-		return StateDone
-	case errors.Is(err, ErrLeft):
-		return StateLeft
-	case errors.Is(err, ErrInterrupted):
-		return StateInterrupted
-	case errors.As(err, &preflight), errors.As(err, &refused) && r.report.Roots.Total() == 0:
-		return StateRefused
-	case errors.As(err, &health), errors.As(err, &refused):
-		return StateStopped
-	default:
-		return StateFailed
-	}
-}
-
-func newRun(cfg Config) (*run, error) {
-	header := cfg.Plan.Header
-	r := &run{Config: cfg, selection: header.Selection.ByUID(cfg.Plan.Trailer.Owners)}
+func newSweeper(cfg Config) (*sweeper, error) {
+	header := &cfg.Plan.Header
+	r := &sweeper{Config: cfg, selection: header.Selection.ByUID(cfg.Plan.Trailer.Owners), history: &journal.History{}}
 	var err error
 	if r.matches, err = r.selection.Matcher(); err != nil {
 		return nil, fmt.Errorf("plan %s: %w", cfg.Plan.Path(), err)
@@ -140,24 +134,63 @@ func newRun(cfg Config) (*run, error) {
 	if cfg.Rate == 0 {
 		limit = rate.Inf
 	}
-	r.limiter = rate.NewLimiter(limit, 1)
+	r.writes = &run.Writes{
+		Get:     cfg.Cluster.Get,
+		Limiter: rate.NewLimiter(limit, 1),
+		Now:     cfg.Now,
+		Silent: func(err error) {
+			r.emit(run.Warning{Text: fmt.Sprintf("no answer: %v; reading again, and trying again", err)})
+		},
+	}
 	r.Concurrency = max(cfg.Concurrency, 1)
 	if cfg.ChaseMax == 0 {
 		r.ChaseMax = max(1000, cfg.Plan.Trailer.Entries/2)
 	}
-	r.report = Report{Plan: cfg.Plan.ID, Started: cfg.Now().UTC()}
+	r.report = Report{Plan: cfg.Plan.ID, Directory: cfg.Dir.Path}
 	return r, nil
 }
 
+// open reads what earlier attempts have written down. A run that went to its end is refused, and so is one that was undone.
+func (r *sweeper) open() (err error) {
+	if r.Dir.Undone() {
+		return &plan.RefusedError{
+			Reason: "the run of plan " + r.Plan.ID + " was undone, or an undo of it was begun",
+			Advice: "plan again; the undo is told by etcdsweep runs and in " + r.Dir.UndoReport(),
+		}
+	}
+	if !r.Dir.Began() {
+		return nil
+	}
+	var cut int64
+	if r.journal, r.history, cut, err = r.Dir.OpenJournal(r.Dir.Journal(), r.Now, string(run.StepRoots)); err != nil {
+		return err
+	}
+	if last := r.history.State(); last.Finished() {
+		ended := r.history.Attempts[len(r.history.Attempts)-1].Ended
+		pods := r.history.Tally(string(run.StepPods))
+		return &plan.RefusedError{
+			Reason: fmt.Sprintf("plan %s was carried out at %s: %s", r.Plan.ID, ended.Format("2006-01-02 15:04:05 MST"), pods.Words()),
+			Advice: "its report is " + r.Dir.Report() + "; plan again for what is left",
+		}
+	}
+	if cut > 0 {
+		r.emit(run.Warning{Text: fmt.Sprintf("the journal ended within a frame, as after a crash: %d bytes were cut off", cut)})
+	}
+	return nil
+}
+
 // steps is the order of a run.
-func (r *run) steps(ctx context.Context) error {
+func (r *sweeper) steps(ctx context.Context) error {
 	if err := r.preflight(ctx); err != nil {
 		return err
 	}
-	if err := r.takeSnapshot(ctx); err != nil {
+	if err := r.begin(); err != nil {
 		return err
 	}
-	if err := r.prove(ctx); err != nil {
+	if err := r.keepSnapshot(ctx); err != nil {
+		return err
+	}
+	if err := r.openArchive(); err != nil {
 		return err
 	}
 	if err := r.removeRoots(ctx); err != nil {
@@ -184,70 +217,118 @@ func (r *run) steps(ctx context.Context) error {
 	return r.verify(ctx)
 }
 
-func (r *run) preflight(ctx context.Context) error {
-	r.emit(StepBegan{Step: StepPreflight})
+func (r *sweeper) preflight(ctx context.Context) error {
+	r.emit(run.StepBegan{Step: run.StepPreflight})
 	facts, err := r.Cluster.Facts(ctx)
 	if err != nil {
 		return err
 	}
-	if refusals := Check(r.Plan, facts, r.Allow, r.First, r.Now()); len(refusals) > 0 {
-		return &PreflightError{Refusals: refusals}
+	if err := Check(r.Plan, facts, r.Allow, !r.history.Began(), r.Now()).Err(); err != nil {
+		return err
 	}
 	for _, m := range facts.Members {
 		if m.Err != nil {
-			r.emit(Warning{fmt.Sprintf("member %s does not answer: %v", m.Name, m.Err)})
+			r.emit(run.Warning{Text: fmt.Sprintf("member %s does not answer: %v", m.Name, m.Err)})
 		}
 	}
 	for _, alarm := range facts.Alarms {
-		r.emit(Warning{fmt.Sprintf("member %s has the alarm %s; deletes pass", alarm.Member, alarm.Kind)})
+		r.emit(run.Warning{Text: fmt.Sprintf("member %s has the alarm %s; deletes pass", alarm.Member, alarm.Kind)})
 	}
-	r.emit(StepEnded{StepPreflight, fmt.Sprintf("same cluster, revision %d, %d of %d members answer", facts.Revision, answering(facts.Members), len(facts.Members))})
+	r.emit(run.StepEnded{Step: run.StepPreflight, Words: fmt.Sprintf("same cluster, revision %d, %d of %d members answer", facts.Revision, facts.Answering(), len(facts.Members))})
 	return nil
 }
 
-func answering(members []Member) (n int) {
-	for _, m := range members {
-		if m.Err == nil {
-			n++
+// begin writes down who runs what. From here on the run has a journal.
+func (r *sweeper) begin() (err error) {
+	if r.journal == nil {
+		if r.journal, r.history, _, err = r.Dir.OpenJournal(r.Dir.Journal(), r.Now, string(run.StepRoots)); err != nil {
+			return err
+		}
+	} else if r.history.Began() {
+		r.emit(run.Warning{Text: "going on with a run that was " + string(r.history.State()) + ": what is done is not done again"})
+	}
+	return r.note(journal.Frame{Opened: &r.Opened})
+}
+
+// openArchive makes the archive, or opens the one of earlier attempts.
+func (r *sweeper) openArchive() (err error) {
+	if _, err := os.Lstat(r.Dir.Archive()); err != nil {
+		r.archive, err = archive.Create(r.Dir.FS, r.Dir.Archive())
+		return err
+	}
+	r.archived = map[string]int64{}
+	var cut int64
+	r.archive, cut, err = archive.Open(r.Dir.FS, r.Dir.Archive(), func(record decode.Record) {
+		if r.inDoubt(record.Key) {
+			r.archived[record.Key] = record.ModRevision
+		}
+	})
+	if cut > 0 {
+		r.emit(run.Warning{Text: fmt.Sprintf("the archive ended within a frame, as after a crash: %d bytes were cut off; nothing in them was deleted", cut)})
+	}
+	return err
+}
+
+// inDoubt reports whether an earlier attempt may have archived a key without knowing what became of it.
+func (r *sweeper) inDoubt(key string) bool {
+	for _, keys := range r.history.Doubt {
+		if keys[key] {
+			return true
 		}
 	}
-	return n
+	_, root := r.history.Verdicts[string(run.StepRoots)][key] // one that stayed is tried again
+	return root
+}
+
+// note writes a frame to the journal, and to the history. The history has it whatever the error.
+func (r *sweeper) note(frame journal.Frame) error {
+	frame.At = r.Now().UTC()
+	r.mu.Lock()
+	r.history.Add(&frame)
+	r.mu.Unlock()
+	return r.journal.Append(frame)
+}
+
+// conclude closes the journal's attempt, and writes the report.
+func (r *sweeper) conclude(err error) (*Report, error) {
+	state := run.StateOf(err, r.history.Began())
+	if r.journal == nil {
+		return nil, err // refused before it began: there is nothing to report
+	}
+	closed := &journal.Closed{State: state}
+	if err != nil {
+		closed.Error = err.Error()
+	}
+	r.fillReport(closed)
+	if noteErr := r.note(journal.Frame{Closed: closed}); err == nil || !errors.Is(err, noteErr) && noteErr != nil {
+		err = errors.Join(err, noteErr)
+	}
+	if writeErr := r.Dir.WriteReport(r.Dir.Report(), &r.report); writeErr != nil {
+		err = errors.Join(err, writeErr)
+	}
+	return &r.report, err
+}
+
+// close closes what the run has opened.
+func (r *sweeper) close() error {
+	var errs []error
+	if r.snapshot != nil {
+		errs = append(errs, r.snapshot.Close())
+	}
+	if r.archive != nil {
+		errs = append(errs, r.archive.Close())
+	}
+	if r.journal != nil {
+		errs = append(errs, r.journal.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // emit hands an event to the observer.
-func (r *run) emit(e Event) {
+func (r *sweeper) emit(e run.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.observe(e)
-}
-
-func (r *run) observe(e Event) {
 	if r.Observe != nil {
 		r.Observe(e)
-	}
-}
-
-// judged counts what became of a key in the tally of its step.
-func (r *run) judged(step Step, key string, outcome Outcome, reason string, revision int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.tally(step).add(outcome, reason, key)
-	if revision > 0 {
-		if r.report.FirstRevision == 0 || revision < r.report.FirstRevision {
-			r.report.FirstRevision = revision
-		}
-		r.report.LastRevision = max(r.report.LastRevision, revision)
-	}
-	r.observe(Judged{Step: step, Key: key, Outcome: outcome, Reason: reason})
-}
-
-func (r *run) tally(step Step) *Tally {
-	switch step {
-	case StepRoots:
-		return &r.report.Roots
-	case StepNewcomers:
-		return &r.report.Newcomers
-	default:
-		return &r.report.Pods
 	}
 }

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,8 @@ import (
 
 	"etcdsweep/decode"
 	"etcdsweep/plan"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 )
 
 // Settle times: how long no planned owner may have made a pod before the sweep begins.
@@ -41,13 +44,13 @@ type births struct {
 const recentBirths = 256
 
 // watchBirths opens the watches, from the revision behind the roots. They end with ctx; wait returns when they have.
-func (r *run) watchBirths(ctx context.Context) (*births, error) {
+func (r *sweeper) watchBirths(ctx context.Context) (*births, error) {
 	b := &births{changed: make(chan struct{}, 1), seen: map[string]int64{}, owners: map[string]int64{}}
-	gone := r.report.LastRevision
+	gone := r.rootsGone
 	if gone == 0 { // no root went now
-		newest, err := r.Cluster.Revision(ctx, r.Plan.Header.Prefix+"/")
+		newest, err := run.Retry(ctx, func(ctx context.Context) (int64, error) { return r.Cluster.Revision(ctx, r.Plan.Header.Prefix+"/") })
 		if err != nil {
-			return b, unhealthy(err)
+			return b, err
 		}
 		gone = newest
 	}
@@ -94,12 +97,12 @@ func (b *births) see(prefix string, revision int64) bool {
 
 // watch follows the puts under a prefix until ctx ends, and opens the watch again where it broke. Where that has been
 // compacted away, it waits until a look has told what the watch cannot.
-func (r *run) watch(ctx context.Context, b *births, prefix string, from int64, each func(*decode.Record)) {
+func (r *sweeper) watch(ctx context.Context, b *births, prefix string, from int64, each func(*decode.Record)) {
 	for failures := 0; ctx.Err() == nil; failures++ {
 		for record, err := range r.Cluster.WatchPuts(ctx, prefix, max(from, b.told(prefix)+1)) {
 			if err != nil {
 				if failures == 0 {
-					r.emit(Warning{fmt.Sprintf("%v; opening it again", err)})
+					r.emit(run.Warning{Text: fmt.Sprintf("%v; opening it again", err)})
 				}
 				break
 			}
@@ -107,12 +110,12 @@ func (r *run) watch(ctx context.Context, b *births, prefix string, from int64, e
 			from = record.ModRevision + 1
 			each(&record)
 		}
-		pause(ctx, backOff(min(failures, maxTries)))
+		run.Wait(ctx, run.Patience(failures))
 	}
 }
 
 // noteBirth counts a new pod, if a planned owner has made it.
-func (r *run) noteBirth(b *births, record *decode.Record) {
+func (r *sweeper) noteBirth(b *births, record *decode.Record) {
 	object, err := decode.Decode(record.Value)
 	if err != nil {
 		return
@@ -136,7 +139,7 @@ func (r *run) noteBirth(b *births, record *decode.Record) {
 	}
 }
 
-func (r *run) noteReturn(b *births, key string) {
+func (r *sweeper) noteReturn(b *births, key string) {
 	b.mu.Lock()
 	known := slices.Contains(b.returned, key)
 	if !known {
@@ -144,7 +147,7 @@ func (r *run) noteReturn(b *births, key string) {
 	}
 	b.mu.Unlock()
 	if !known {
-		r.emit(Warning{"the root " + key + " was made again: something above it, or somebody, still wants it"})
+		r.emit(run.Warning{Text: "the root " + key + " was made again: something above it, or somebody, still wants it"})
 	}
 }
 
@@ -155,10 +158,15 @@ func (b *births) told(prefix string) int64 {
 	return b.seen[prefix]
 }
 
+// get reads a key.
+func (r *sweeper) get(key string) func(context.Context) (*decode.Record, error) {
+	return func(ctx context.Context) (*decode.Record, error) { return r.Cluster.Get(ctx, key) }
+}
+
 // lookForRoots reads the roots' keys: a watch may have missed one that was made again.
-func (r *run) lookForRoots(ctx context.Context) error {
+func (r *sweeper) lookForRoots(ctx context.Context) error {
 	for _, key := range r.births.roots {
-		record, err := r.Cluster.Get(ctx, key)
+		record, err := run.Retry(ctx, r.get(key))
 		if err != nil {
 			return err
 		}
@@ -171,7 +179,7 @@ func (r *run) lookForRoots(ctx context.Context) error {
 
 // lookForBirths scans for pods that were made since the watches, or the last look, told anything. The watches are quick; this is what
 // the decision to sweep rests on, for a watch that is silent may be one that nobody serves.
-func (r *run) lookForBirths(ctx context.Context) error {
+func (r *sweeper) lookForBirths(ctx context.Context) error {
 	r.births.mu.Lock()
 	seen := maps.Clone(r.births.seen)
 	r.births.mu.Unlock()
@@ -184,7 +192,7 @@ func (r *run) lookForBirths(ctx context.Context) error {
 			if key.CreateRevision <= revision {
 				continue
 			}
-			record, err := r.Cluster.Get(ctx, key.Key)
+			record, err := run.Retry(ctx, r.get(key.Key))
 			if err != nil {
 				return err
 			}
@@ -199,7 +207,7 @@ func (r *run) lookForBirths(ctx context.Context) error {
 }
 
 // ownerOf returns the planned owner whose UID the object's controller has, or nil.
-func (r *run) ownerOf(o *decode.Object) *plan.Owner {
+func (r *sweeper) ownerOf(o *decode.Object) *plan.Owner {
 	ref := o.Controller()
 	if ref == nil {
 		return nil
@@ -237,7 +245,7 @@ func (b *births) sight(now time.Time) sight {
 }
 
 // settleTime returns how long to wait for a birth: three times what lay between two of them, within bounds.
-func (r *run) settleTime() time.Duration {
+func (r *sweeper) settleTime() time.Duration {
 	if r.Settle > 0 {
 		return r.Settle
 	}
@@ -247,17 +255,23 @@ func (r *run) settleTime() time.Duration {
 
 // settle waits until no planned owner has made a pod for long enough. A root that was made again stops the run at once,
 // and so does, in the end, a producer that does not end: the sweep would not get ahead of it.
-func (r *run) settle(ctx context.Context) error {
+func (r *sweeper) settle(ctx context.Context) (err error) {
 	if r.Plan.Header.KeepRoots || len(r.selection.Owners) == 0 {
 		return nil // births are expected, or nobody is known to make any
 	}
 	need := r.settleTime()
-	r.emit(StepBegan{Step: StepSettle})
+	r.emit(run.StepBegan{Step: run.StepSettle})
 	began := r.Now()
 	quietSince := began
 	var trouble error // why the last look was none
 	tick := time.NewTicker(settleTick)
 	defer tick.Stop()
+	var paused time.Time // since when a producer holds the run up
+	defer func() {
+		if !paused.IsZero() {
+			err = errors.Join(err, r.note(journal.Frame{Resumed: &journal.Pause{Reason: producing, Seconds: r.Now().Sub(paused).Seconds()}}))
+		}
+	}()
 	for {
 		now := r.Now()
 		seen := r.births.sight(now)
@@ -267,7 +281,7 @@ func (r *run) settle(ctx context.Context) error {
 		quiet := now.Sub(quietSince)
 		switch {
 		case len(seen.returned) > 0:
-			return &HealthError{
+			return &run.HealthError{
 				Err:    fmt.Errorf("the root %s was made again; no pod was deleted", seen.returned[0]),
 				Advice: "something above it, such as a CronJob, an operator or GitOps, wants it: stop that first, then plan and apply again",
 			}
@@ -276,20 +290,26 @@ func (r *run) settle(ctx context.Context) error {
 				return ctx.Err()
 			} else if trouble != nil {
 				quietSince = now
-				r.emit(Warning{fmt.Sprintf("etcd does not say whether there were births: %v; waiting on", trouble)})
+				r.emit(run.Warning{Text: fmt.Sprintf("etcd does not say whether there were births: %v; waiting on", trouble)})
 			} else if after := r.births.sight(now); after.count == seen.count && len(after.returned) == 0 {
-				r.emit(StepEnded{StepSettle, fmt.Sprintf("%d births since the roots went, none for %s", seen.count, need)})
+				r.emit(run.StepEnded{Step: run.StepSettle, Words: fmt.Sprintf("%d births since the roots went, none for %s", seen.count, need)})
 				return nil
 			}
 		case now.Sub(began) > r.SettleMax && trouble != nil:
-			return unhealthy(trouble)
+			return run.Unhealthy(trouble)
 		case now.Sub(began) > r.SettleMax && seen.count > 0:
-			return &HealthError{
+			return &run.HealthError{
 				Err:    fmt.Errorf("%d pods were made since the roots went, %.1f a second, by %s; none was deleted", seen.count, seen.perSec, strings.Join(seen.owners, ", ")),
 				Advice: "a controller still works from its memory, or somebody makes the owner again: stop kube-controller-manager on every control-plane node, then plan and apply again",
 			}
 		}
-		r.emit(Settling{Quiet: quiet, Need: need, Births: seen.count, PerSec: seen.perSec, Owners: seen.owners, Waiting: seen.count > 0})
+		if seen.count > 0 && paused.IsZero() {
+			paused = now
+			if err := r.note(journal.Frame{Paused: &journal.Pause{Reason: producing}}); err != nil {
+				return err
+			}
+		}
+		r.emit(run.Settling{Quiet: quiet, Need: need, Births: seen.count, PerSec: seen.perSec, Owners: seen.owners, Waiting: seen.count > 0})
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -300,3 +320,5 @@ func (r *run) settle(ctx context.Context) error {
 }
 
 const settleTick = 250 * time.Millisecond
+
+const producing = "planned owners still make pods"

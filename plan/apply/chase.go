@@ -4,82 +4,104 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 
 	"etcdsweep/decode"
 	"etcdsweep/plan"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 )
-
-const newcomersPage = 256 // newcomers archived with one sync
 
 // chase deletes the newcomers: pods of the planned owners that were made after the plan, under names that are not in
 // it. (A planned pod that was made again under its name was judged already, and stays.) They meet the same selection
-// and guards, and what the snapshot does not hold of them is archived first. It scans until a scan finds none.
-func (r *run) chase(ctx context.Context) error {
+// and guards, and are archived first. It scans until a scan finds none.
+func (r *sweeper) chase(ctx context.Context) error {
+	if err := r.resolveNewcomers(ctx); err != nil {
+		return err
+	}
 	limited := r.selection.Limit > 0 // then the owner's other pods are meant to stay
 	if r.NoChase || limited || len(r.selection.Owners) == 0 {
 		return nil
 	}
-	r.emit(StepBegan{Step: StepNewcomers})
-	for !r.report.Newcomers.Capped {
-		before := r.report.Newcomers.Total() - r.report.Newcomers.Remaining()
-		if err := r.chaseOnce(ctx); err != nil {
+	r.emit(run.StepBegan{Step: run.StepNewcomers})
+	for before := int64(-1); !r.report.Newcomers.Capped; {
+		tally := r.tally(run.StepNewcomers)
+		if gone := tally.Total() - tally.Remaining(); gone == before {
+			break
+		} else {
+			before = gone
+		}
+		if err := r.sweep(ctx, run.StepNewcomers, r.judgePod, r.newcomers(ctx, tally.Total())); err != nil {
 			return err
 		}
-		if r.report.Newcomers.Total()-r.report.Newcomers.Remaining() == before {
-			break
-		}
 	}
-	r.emit(StepEnded{StepNewcomers, r.words(StepNewcomers)})
+	tally := r.tally(run.StepNewcomers)
+	r.emit(run.StepEnded{Step: run.StepNewcomers, Words: tally.Words()})
 	if r.report.Newcomers.Capped {
-		r.emit(Warning{fmt.Sprintf("%d newcomers were deleted, the most that --chase-max allows; there are more", r.ChaseMax)})
+		r.emit(run.Warning{Text: fmt.Sprintf("%d newcomers were deleted, the most that --chase-max allows; there are more", r.ChaseMax)})
 	}
 	return nil
 }
 
-// chaseOnce makes one scan and deletes the newcomers that it finds, page by page.
-func (r *run) chaseOnce(ctx context.Context) error {
-	var page []decode.Record
-	var uids []string
-	flush := func() error {
-		defer func() { page, uids = page[:0], uids[:0] }()
-		return r.removeNewcomers(ctx, page, uids)
+// resolveNewcomers judges the newcomers that an earlier attempt has left in doubt and that are gone. The others are found
+// again by the scan.
+func (r *sweeper) resolveNewcomers(ctx context.Context) error {
+	doubt := slices.Sorted(maps.Keys(r.history.Doubt[string(run.StepNewcomers)]))
+	if len(doubt) == 0 {
+		return nil
 	}
-	chased := r.report.Newcomers.Total()
-	pods := decode.Pods()
-	planned := r.plannedKeys(plan.StagePods)
-	defer planned.stop()
-	for _, namespace := range r.selection.Namespaces {
-		for record, err := range r.Cluster.Scan(ctx, pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
-			if err != nil {
-				return unhealthy(err)
-			}
-			uid, newcomer := r.newcomer(pods, &record)
-			if !newcomer {
-				continue
-			}
-			if inPlan, err := planned.has(record.Key); err != nil {
-				return err
-			} else if inPlan {
-				continue
-			}
-			if chased >= r.ChaseMax {
-				r.report.Newcomers.Capped = true
-				return flush()
-			}
-			chased++
-			page, uids = append(page, record), append(uids, uid)
-			if len(page) == newcomersPage {
-				if err := flush(); err != nil {
-					return err
+	records, err := run.Retry(ctx, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, doubt) })
+	if err != nil {
+		return err
+	}
+	judged := &journal.Judged{Stage: string(run.StepNewcomers)}
+	for i, key := range doubt {
+		if records[i] == nil {
+			judged.Keys = append(judged.Keys, r.absent(&candidate{key: key, doubt: true}))
+		}
+	}
+	return r.note(journal.Frame{Judged: judged})
+}
+
+// newcomers scans for newcomers once. It stops at the most that may be deleted.
+func (r *sweeper) newcomers(ctx context.Context, chased int64) iter.Seq2[candidate, error] {
+	return func(yield func(candidate, error) bool) {
+		pods := decode.Pods()
+		planned := r.plannedKeys(plan.StagePods)
+		defer planned.stop()
+		for _, namespace := range r.selection.Namespaces {
+			for record, err := range r.Cluster.Scan(ctx, pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
+				if err != nil {
+					yield(candidate{}, run.Unhealthy(err))
+					return
+				}
+				uid, newcomer := r.newcomer(pods, &record)
+				if !newcomer {
+					continue
+				}
+				if inPlan, err := planned.has(record.Key); err != nil {
+					yield(candidate{}, err)
+					return
+				} else if inPlan {
+					continue
+				}
+				if chased >= r.ChaseMax {
+					r.report.Newcomers.Capped = true
+					return
+				}
+				chased++
+				c := candidate{key: record.Key, uid: uid, createRevision: record.CreateRevision, modRevision: record.ModRevision, bytes: len(record.Value), record: &record}
+				if !yield(c, nil) {
+					return
 				}
 			}
 		}
 	}
-	return flush()
 }
 
 // newcomer reports whether a record is a pod of a planned owner that was made after the plan, and may go.
-func (r *run) newcomer(resource decode.Resource, record *decode.Record) (uid string, ok bool) {
+func (r *sweeper) newcomer(resource decode.Resource, record *decode.Record) (uid string, ok bool) {
 	if record.CreateRevision <= r.Plan.Header.Revision {
 		return "", false
 	}
@@ -94,32 +116,6 @@ func (r *run) newcomer(resource decode.Resource, record *decode.Record) (uid str
 	return object.UID, guard == ""
 }
 
-func (r *run) removeNewcomers(ctx context.Context, page []decode.Record, uids []string) error {
-	var unsaved []decode.Record
-	for i := range page {
-		held, err := r.snapshot.Holds(page[i].Key, page[i].CreateRevision, page[i].ModRevision)
-		if err != nil {
-			return err
-		}
-		if !held {
-			unsaved = append(unsaved, page[i])
-		}
-	}
-	if len(unsaved) > 0 {
-		if err := r.keep(unsaved...); err != nil {
-			return err
-		}
-	}
-	return r.removeAll(ctx, func(yield func(target, error) bool) {
-		for i := range page {
-			t := target{step: StepNewcomers, key: page[i].Key, uid: uids[i], createRevision: page[i].CreateRevision, modRevision: page[i].ModRevision, saved: true, judge: r.judgePod}
-			if !yield(t, nil) {
-				return
-			}
-		}
-	})
-}
-
 // plannedKeys walks along the keys of a stage while a scan walks along those of the cluster: both ascend.
 type plannedKeys struct {
 	next func() (plan.Entry, error, bool)
@@ -128,7 +124,7 @@ type plannedKeys struct {
 	end  bool
 }
 
-func (r *run) plannedKeys(stage string) *plannedKeys {
+func (r *sweeper) plannedKeys(stage string) *plannedKeys {
 	next, stop := iter.Pull2(r.Plan.Entries(stage))
 	return &plannedKeys{next: next, stop: stop}
 }

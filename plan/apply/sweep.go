@@ -4,94 +4,114 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"strings"
-
-	"golang.org/x/sync/errgroup"
+	"maps"
 
 	"etcdsweep/decode"
 	"etcdsweep/plan"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 )
 
 // removeRoots deletes the owners, so that nothing makes new dependents. If one of them stays, the run ends: its pods
 // would come back faster than they go.
-func (r *run) removeRoots(ctx context.Context) error {
+func (r *sweeper) removeRoots(ctx context.Context) error {
 	total := r.planned(plan.StageRoots)
 	if total == 0 {
 		if r.Plan.Header.KeepRoots {
-			r.emit(Warning{"the plan keeps the roots: their controllers may make new pods while this run deletes the old ones"})
+			r.emit(run.Warning{Text: "the plan keeps the roots: their controllers may make new pods while this run deletes the old ones"})
 		}
 		return nil
 	}
-	judge := func(o *decode.Object) string {
-		if guard, why := r.guards.RootObjection(o); guard != "" {
-			return fmt.Sprintf("drifted, and is protected now by %s: %s", guard, why)
-		}
-		return ""
-	}
-	if err := r.removeStage(ctx, StepRoots, plan.StageRoots, judge); err != nil {
+	earlier := r.history.LastRevision
+	r.emit(run.StepBegan{Step: run.StepRoots, Total: total})
+	if err := r.sweep(ctx, run.StepRoots, r.judgeRoot, r.rootsLeft()); err != nil {
 		return err
 	}
-	if roots := &r.report.Roots; roots.Remaining() > 0 {
-		kept := roots.Skipped[0]
+	tally := r.tally(run.StepRoots)
+	if tally.Remaining() > 0 {
+		kept := tally.Skipped[0]
 		return &plan.RefusedError{
-			Reason: fmt.Sprintf("the root %s stays: %s; its pods would come back, so no pod was deleted (roots: %s)", kept.Examples[0], kept.Reason, roots.Words()),
+			Reason: fmt.Sprintf("the root %s stays: %s; its pods would come back, so no pod was deleted (roots: %s)", kept.Examples[0], kept.Reason, tally.Words()),
 			Advice: "plan again: a new plan sees the root as it is now",
 		}
 	}
+	if r.history.LastRevision > earlier {
+		r.rootsGone = r.history.LastRevision
+	}
+	r.emit(run.StepEnded{Step: run.StepRoots, Words: tally.Words()})
 	return nil
 }
 
-func (r *run) removePods(ctx context.Context) error {
-	return r.removeStage(ctx, StepPods, plan.StagePods, r.judgePod)
-}
-
-// judgePod decides again about a pod that has drifted, as the plan decided.
-func (r *run) judgePod(o *decode.Object) string {
-	if _, selected := r.matches(o); !selected {
-		return "drifted, and no longer meets the selection"
-	}
-	if guard, why := r.guards.Objection(o); guard != "" {
-		return fmt.Sprintf("drifted, and is protected now by %s: %s", guard, why)
-	}
-	return ""
-}
-
-// removeStage deletes the entries of one stage of the plan.
-func (r *run) removeStage(ctx context.Context, step Step, stage string, judge func(*decode.Object) string) error {
-	r.emit(StepBegan{Step: step, Total: r.planned(stage)})
-	err := r.removeAll(ctx, func(yield func(target, error) bool) {
-		for entry, err := range r.Plan.Entries(stage) {
-			t := target{step: step, key: entry.Key, uid: entry.UID, createRevision: entry.CreateRevision, modRevision: entry.ModRevision, judge: judge}
-			if !yield(t, err) {
+// rootsLeft yields the roots that no earlier attempt has seen go. One that stayed then is tried again.
+func (r *sweeper) rootsLeft() iter.Seq2[candidate, error] {
+	// Copies: the history changes while they are read.
+	judged, doubt := maps.Clone(r.history.Verdicts[string(run.StepRoots)]), maps.Clone(r.history.Doubt[string(run.StepRoots)])
+	return func(yield func(candidate, error) bool) {
+		for entry, err := range r.Plan.Entries(plan.StageRoots) {
+			if v, ok := judged[entry.Key]; err == nil && ok && !doubt[entry.Key] && v.Outcome != journal.Skipped {
+				continue
+			}
+			if !yield(planned(&entry, doubt[entry.Key]), err) {
 				return
 			}
 		}
-	})
-	if err != nil {
+	}
+}
+
+func (r *sweeper) judgeRoot(_ context.Context, o *decode.Object) (string, error) {
+	if guard, why := r.guards.RootObjection(o); guard != "" {
+		return protectedNow(guard, why), nil
+	}
+	return "", nil
+}
+
+func (r *sweeper) removePods(ctx context.Context) error {
+	tally := r.tally(run.StepPods)
+	r.emit(run.StepBegan{Step: run.StepPods, Total: r.planned(plan.StagePods)})
+	r.emit(run.Advanced{Step: run.StepPods, Done: tally.Total()})
+	if err := r.sweep(ctx, run.StepPods, r.judgePod, r.podsLeft()); err != nil {
 		return err
 	}
-	r.emit(StepEnded{step, r.words(step)})
+	tally = r.tally(run.StepPods)
+	r.emit(run.StepEnded{Step: run.StepPods, Words: tally.Words()})
 	return nil
 }
 
-// removeAll deletes the targets, several at a time. It feeds no more once ctx has ended or one has failed, and returns
-// when those in flight have finished.
-func (r *run) removeAll(ctx context.Context, targets iter.Seq2[target, error]) error {
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(r.Concurrency)
-	for t, err := range targets {
-		if err != nil {
-			return firstError(group.Wait(), err)
+// podsLeft yields the pods that no earlier attempt has judged: those in doubt, and those behind its last page.
+func (r *sweeper) podsLeft() iter.Seq2[candidate, error] {
+	last, doubt := r.history.Last[string(run.StepPods)], maps.Clone(r.history.Doubt[string(run.StepPods)])
+	return func(yield func(candidate, error) bool) {
+		for entry, err := range r.Plan.Entries(plan.StagePods) {
+			if err == nil && entry.Key <= last && !doubt[entry.Key] {
+				continue
+			}
+			if !yield(planned(&entry, doubt[entry.Key]), err) {
+				return
+			}
 		}
-		if groupCtx.Err() != nil {
-			break
-		}
-		group.Go(func() error { return r.remove(groupCtx, t) })
 	}
-	return firstError(group.Wait(), ctx.Err())
 }
 
-func (r *run) planned(stage string) int64 {
+func planned(e *plan.Entry, doubt bool) candidate {
+	return candidate{key: e.Key, uid: e.UID, createRevision: e.CreateRevision, modRevision: e.ModRevision, bytes: e.Bytes, doubt: doubt}
+}
+
+// judgePod decides again about a pod that has drifted, as the plan decided.
+func (r *sweeper) judgePod(ctx context.Context, o *decode.Object) (string, error) {
+	if _, selected := r.matches(o); !selected {
+		return "drifted, and no longer meets the selection", nil
+	}
+	if guard, why := r.guards.Objection(o); guard != "" {
+		return protectedNow(guard, why), nil
+	}
+	return "", nil
+}
+
+func protectedNow(guard, why string) string {
+	return fmt.Sprintf("drifted, and is protected now by %s: %s", guard, why)
+}
+
+func (r *sweeper) planned(stage string) int64 {
 	for _, tally := range r.Plan.Trailer.Summary.Stages {
 		if tally.Name == stage {
 			return tally.Entries
@@ -100,23 +120,9 @@ func (r *run) planned(stage string) int64 {
 	return 0
 }
 
-// words tells the outcomes of a step.
-func (r *run) words(step Step) string {
+// tally counts the outcomes of a stage in all attempts.
+func (r *sweeper) tally(stage run.Step) journal.Tally {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.tally(step).Words()
-}
-
-// Words tells the outcomes in one line.
-func (t *Tally) Words() string {
-	var words []string
-	for _, outcome := range Outcomes() {
-		if n := t.Outcomes[outcome]; n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", n, outcome.Words()))
-		}
-	}
-	if len(words) == 0 {
-		return "none"
-	}
-	return strings.Join(words, ", ")
+	return r.history.Tally(string(stage))
 }

@@ -8,60 +8,63 @@ import (
 	"time"
 
 	"etcdsweep/decode"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 )
 
 // verify scans again, and says what is left and whether births go on.
-func (r *run) verify(ctx context.Context) error {
-	r.emit(StepBegan{Step: StepVerify})
+func (r *sweeper) verify(ctx context.Context) error {
+	r.emit(run.StepBegan{Step: run.StepVerify})
 	left := &r.report.Left
-	pods := decode.Pods()
+	resource := decode.Pods()
 	for _, namespace := range r.selection.Namespaces {
-		for record, err := range r.Cluster.Scan(ctx, pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
+		for record, err := range r.Cluster.Scan(ctx, resource.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
 			if err != nil {
-				return unhealthy(err)
+				return run.Unhealthy(err)
 			}
-			r.look(pods, &record)
+			r.look(resource, &record)
 		}
 	}
 	if err := r.lookForBirths(ctx); err != nil {
-		return unhealthy(err)
+		return err
 	}
 	now := r.Now()
 	seen := r.births.sight(now)
 	r.report.Births, r.report.LastBirth, r.report.RootsReturned = seen.count, seen.last, seen.returned
 	goOn := seen.last.After(r.sweepBegan) && now.Sub(seen.last) < r.settleTime()
 	if goOn {
-		r.emit(Warning{fmt.Sprintf("births go on: %d since the roots went, the last %s ago, by %s", seen.count, now.Sub(seen.last).Round(time.Second), strings.Join(seen.owners, ", "))})
+		r.emit(run.Warning{Text: fmt.Sprintf("births go on: %d since the roots went, the last %s ago, by %s", seen.count, now.Sub(seen.last).Round(time.Second), strings.Join(seen.owners, ", "))})
 	}
-	r.emit(StepEnded{StepVerify, fmt.Sprintf("%d of the selection are left, %d births since the roots went", left.Selected, r.report.Births)})
-	skipped := r.report.Roots.Remaining() + r.report.Pods.Remaining() // newcomers that stayed are left of the selection
+	r.emit(run.StepEnded{Step: run.StepVerify, Words: fmt.Sprintf("%d of the selection are left, %d births since the roots went", left.Selected, r.report.Births)})
+	roots, pods := r.tally(run.StepRoots), r.tally(run.StepPods)
+	skipped := roots.Remaining() + pods.Remaining() // newcomers that stayed are left of the selection
 	if skipped > 0 || goOn || (left.Selected > 0 && r.selection.Limit == 0) || len(r.report.RootsReturned) > 0 {
-		return ErrLeft
+		return run.ErrLeft
 	}
 	return nil
 }
 
 // look counts one record that stands after the sweep.
-func (r *run) look(resource decode.Resource, record *decode.Record) {
+func (r *sweeper) look(resource decode.Resource, record *decode.Record) {
 	left := &r.report.Left
 	object, err := decode.Decode(record.Value)
 	if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
-		left.Unread = addReason(left.Unread, unreadable.Class(), record.Key)
+		left.Unread = journal.AddReason(left.Unread, unreadable.Class(), record.Key)
 		return
 	}
 	if err != nil || resource.Check(r.Plan.Header.Prefix, record.Key, &object) != nil {
-		left.Unread = addReason(left.Unread, "key and object disagree", record.Key)
+		left.Unread = journal.AddReason(left.Unread, "key and object disagree", record.Key)
 		return
 	}
 	if _, selected := r.matches(&object); !selected {
 		return
 	}
 	if guard, _ := r.guards.Objection(&object); guard != "" {
-		left.Kept = addReason(left.Kept, guard, record.Key)
+		left.Kept = journal.AddReason(left.Kept, guard, record.Key)
 		return
 	}
 	left.Selected++
-	if len(left.Examples) < maxExamples {
+	if len(left.Examples) < journal.MaxExamples {
 		left.Examples = append(left.Examples, record.Key)
 	}
 }

@@ -1,21 +1,16 @@
-// Package archive keeps the raw bytes of what a run deletes and its snapshot does not hold: objects that drifted after
-// the snapshot, and newcomers. A record is on the disk before its key is deleted.
+// Package archive keeps the raw bytes of all that a run deletes, and of what the garbage collector deletes because of it.
+// A record is on the disk before its key is deleted.
 //
-// A file begins with the line [Format]. Frames follow, one for each [Writer.Append]: the length of the payload and its
-// CRC-32C, four bytes each, big endian, then the payload: records, compressed by zstd. Each record is a protobuf
-// message with a varint length before it, with the field numbers of etcd's mvccpb.KeyValue. Values are never re-encoded.
+// An archive is a durable.Log of the format [Format]. The payload of a frame is a page of records, compressed by zstd. Each
+// record is a protobuf message with a varint length before it, with the field numbers of etcd's mvccpb.KeyValue. Values
+// are never re-encoded. A key may stand in it more than once, when it has drifted in between: the last record counts.
 package archive
 
 import (
-	"bufio"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"iter"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -28,103 +23,95 @@ import (
 // Format is the first line of an archive.
 const Format = "etcdsweep.archive/v1\n"
 
-const (
-	frameHeader = 8
-	maxFrame    = 256 << 20 // compressed and not; a damaged length must not fill the memory
-)
-
-func checksum(payload []byte) uint32 {
-	return crc32.Checksum(payload, crc32.MakeTable(crc32.Castagnoli))
-}
+const maxPage = 256 << 20 // uncompressed; a damaged page must not fill the memory
 
 // Writer appends to an archive. It is safe for concurrent use.
 type Writer struct {
-	mu      sync.Mutex
-	file    *os.File
-	zstd    *zstd.Encoder
-	plain   []byte
-	frame   []byte
-	broken  error
-	records int64
+	log  *durable.Log
+	zstd *zstd.Encoder
+
+	mu    sync.Mutex // guards what follows
+	plain []byte
+	page  []byte
 }
 
 // Create makes an archive, mode 0600; its path must be free. The caller closes it.
-func Create(path string) (_ *Writer, err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+func Create(fsys durable.FS, path string) (*Writer, error) {
+	encoder, err := newEncoder()
+	if err != nil {
+		return nil, err
+	}
+	log, err := durable.CreateLog(fsys, path, Format)
 	if err != nil {
 		return nil, fmt.Errorf("archive: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("archive: %w", err), file.Close())
-		}
-	}()
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return nil, err
-	}
-	if _, err := file.WriteString(Format); err != nil {
-		return nil, err
-	}
-	if err := file.Sync(); err != nil {
-		return nil, err
-	}
-	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
-		return nil, err
-	}
-	return &Writer{file: file, zstd: encoder}, nil
+	return &Writer{log: log, zstd: encoder}, nil
 }
 
-// Append adds records in one frame. When it returns nil they are on the disk. After an error the archive takes no
-// more: what was written last may be torn.
+// Open opens an archive to append to it, after it has called each for every record that it holds. A torn tail is cut off;
+// cut is its length in bytes. The caller closes the archive.
+func Open(fsys durable.FS, path string, each func(decode.Record)) (_ *Writer, cut int64, err error) {
+	encoder, err := newEncoder()
+	if err != nil {
+		return nil, 0, err
+	}
+	pages, err := newPages()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer pages.close()
+	log, cut, err := durable.OpenLog(fsys, path, Format, func(page []byte) error {
+		return pages.records(page, func(r decode.Record) bool {
+			each(r)
+			return true
+		})
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("archive: %w", err)
+	}
+	return &Writer{log: log, zstd: encoder}, cut, nil
+}
+
+func newEncoder() (*zstd.Encoder, error) { return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)) }
+
+// Append adds records as one page. When it returns nil they are on the disk. After an error the archive takes no more.
 func (w *Writer) Append(records ...decode.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if err := w.append(records); err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	if err := w.log.Sync(); err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	return nil
+}
+
+func (w *Writer) append(records []decode.Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.broken != nil {
-		return w.broken
-	}
 	w.plain = w.plain[:0]
 	for i := range records {
 		w.plain = appendRecord(w.plain, &records[i])
 	}
-	w.frame = w.zstd.EncodeAll(w.plain, append(w.frame[:0], make([]byte, frameHeader)...))
-	payload := w.frame[frameHeader:]
-	binary.BigEndian.PutUint32(w.frame, uint32(len(payload)))
-	binary.BigEndian.PutUint32(w.frame[4:], checksum(payload))
-	_, err := w.file.Write(w.frame)
-	if err == nil {
-		err = w.file.Sync()
-	}
-	if err != nil {
-		w.broken = fmt.Errorf("archive %s: %w", w.file.Name(), err)
-		return w.broken
-	}
-	w.records += int64(len(records))
-	return nil
-}
-
-// Records returns the number of records appended.
-func (w *Writer) Records() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.records
+	w.page = w.zstd.EncodeAll(w.plain, w.page[:0])
+	return w.log.Append(w.page)
 }
 
 // Close closes the file.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := errors.Join(w.zstd.Close(), w.file.Close()); err != nil {
-		return fmt.Errorf("archive %s: %w", w.file.Name(), err)
+	_ = w.zstd.Close() // it holds nothing back
+	if err := w.log.Close(); err != nil {
+		return fmt.Errorf("archive: %w", err)
 	}
 	return nil
 }
 
-// ErrTorn says that an archive ends within a frame, as after a crash. All records before it were yielded.
-var ErrTorn = errors.New("the last frame is torn")
-
-// Read yields the records of an archive in the order in which they were appended. An error is the last pair: [ErrTorn]
-// in its chain for a tail that is cut off, another for damage.
+// Read yields the records of an archive in the order in which they were appended. An error is the last pair:
+// durable.ErrTorn in its chain for a tail that is cut off, another for damage.
 func Read(r io.Reader) iter.Seq2[decode.Record, error] {
 	return func(yield func(decode.Record, error) bool) {
 		if err := read(r, func(record decode.Record) bool { return yield(record, nil) }); err != nil {
@@ -133,73 +120,73 @@ func Read(r io.Reader) iter.Seq2[decode.Record, error] {
 	}
 }
 
-func read(r io.Reader, each func(decode.Record) bool) error {
-	in := bufio.NewReaderSize(r, 64<<10)
-	format := make([]byte, len(Format))
-	if _, err := io.ReadFull(in, format); err != nil || string(format) != Format {
-		return errors.New("not an archive of format " + Format[:len(Format)-1])
-	}
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxFrame))
-	if err != nil {
-		return err
-	}
-	defer decoder.Close()
-	header := make([]byte, frameHeader)
-	var payload, plain []byte
-	for frame := 1; ; frame++ {
-		switch _, err := io.ReadFull(in, header); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			return fmt.Errorf("frame %d: %w", frame, ErrTorn)
-		case err != nil:
-			return err
-		}
-		length := binary.BigEndian.Uint32(header)
-		if length > maxFrame {
-			return fmt.Errorf("frame %d: %d bytes long", frame, length)
-		}
-		payload, err = readN(in, payload[:0], int64(length))
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("frame %d: %w", frame, ErrTorn)
-		}
+// ReadFile is Read of the file at path.
+func ReadFile(path string) iter.Seq2[decode.Record, error] {
+	return func(yield func(decode.Record, error) bool) {
+		file, err := os.Open(path)
 		if err != nil {
-			return fmt.Errorf("frame %d: %w", frame, err)
+			yield(decode.Record{}, fmt.Errorf("archive: %w", err))
+			return
 		}
-		if checksum(payload) != binary.BigEndian.Uint32(header[4:]) {
-			return fmt.Errorf("frame %d: wrong checksum", frame)
-		}
-		if plain, err = decoder.DecodeAll(payload, plain[:0]); err != nil {
-			return fmt.Errorf("frame %d: %w", frame, err)
-		}
-		for rest := plain; len(rest) > 0; {
-			record, n, err := parseRecord(rest)
-			if err != nil {
-				return fmt.Errorf("frame %d: %w", frame, err)
+		defer file.Close() // was only read
+		for record, err := range Read(file) {
+			if !yield(record, err) {
+				return
 			}
-			if !each(record) {
-				return nil
-			}
-			rest = rest[n:]
 		}
 	}
 }
 
-// readN reads n bytes, growing as they come: a damaged length takes no memory that no bytes stand for.
-func readN(r io.Reader, into []byte, n int64) ([]byte, error) {
-	const step = 1 << 20
-	for n > 0 {
-		part := min(n, step)
-		into = append(into, make([]byte, part)...)
-		if _, err := io.ReadFull(r, into[int64(len(into))-part:]); err != nil {
-			if errors.Is(err, io.ErrUnexpectedEOF) {
-				err = io.EOF
-			}
-			return into, err
-		}
-		n -= part
+func read(r io.Reader, each func(decode.Record) bool) error {
+	pages, err := newPages()
+	if err != nil {
+		return err
 	}
-	return into, nil
+	defer pages.close()
+	stopped := false
+	for page, err := range durable.ReadLog(r, Format) {
+		if err != nil {
+			return err
+		}
+		err := pages.records(page, func(r decode.Record) bool {
+			stopped = !each(r)
+			return !stopped
+		})
+		if err != nil || stopped {
+			return err
+		}
+	}
+	return nil
+}
+
+// pages takes pages apart.
+type pages struct {
+	zstd  *zstd.Decoder
+	plain []byte
+}
+
+func newPages() (*pages, error) {
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPage))
+	return &pages{zstd: decoder}, err
+}
+
+func (p *pages) close() { p.zstd.Close() }
+
+func (p *pages) records(page []byte, each func(decode.Record) bool) (err error) {
+	if p.plain, err = p.zstd.DecodeAll(page, p.plain[:0]); err != nil {
+		return err
+	}
+	for rest := p.plain; len(rest) > 0; {
+		record, n, err := parseRecord(rest)
+		if err != nil {
+			return err
+		}
+		if !each(record) {
+			return nil
+		}
+		rest = rest[n:]
+	}
+	return nil
 }
 
 // Field numbers of mvccpb.KeyValue (etcd api/mvccpb/kv.proto).

@@ -3,19 +3,22 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
 
+	"etcdsweep/durable"
 	"etcdsweep/etcdops"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
-	"etcdsweep/plan/archive"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 )
 
 const concurrency = 16 // deletes in flight, on both sides
 
-// apply compares an unpaced run, with its archive and without a snapshot, with a loop of the same transactions. Both sides
+// apply compares an unpaced run, with its archive and its journal and without a snapshot, with a loop of the same transactions. Both sides
 // start from a cluster that was just restored.
 func (b *bench) apply(ctx context.Context) ([]line, error) {
 	if _, err := b.image(ctx, b.pods); err != nil { // before the first turn, not within it
@@ -51,33 +54,30 @@ func (b *bench) applied(ctx context.Context) (_ sample, err error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := archive.Create(filepath.Join(s.dir, "archive.zst"))
+	dir, err := run.MakeDir(durable.OS(), s.dir, p)
 	if err != nil {
 		return nil, err
 	}
-	defer kept.Close()
 
 	var pods time.Duration
 	var began time.Time
 	start := time.Now()
 	report, err := apply.Run(ctx, apply.Config{
-		Plan:    p,
-		Cluster: calm{client, p},
-		Keep: func(context.Context, int64, func(done, total int64)) (apply.Snapshot, apply.Archive, error) {
-			return holdsAll{}, kept, nil
-		},
-		First:       true,
+		Plan:        p,
+		Cluster:     calm{client, p},
+		Snapshots:   noSnapshots{},
+		Dir:         dir,
 		Concurrency: concurrency,
 		SettleMax:   time.Minute,
 		Now:         time.Now,
-		Observe: func(event apply.Event) {
+		Observe: func(event run.Event) {
 			switch e := event.(type) {
-			case apply.StepBegan:
-				if e.Step == apply.StepPods {
+			case run.StepBegan:
+				if e.Step == run.StepPods {
 					began = time.Now()
 				}
-			case apply.StepEnded:
-				if e.Step == apply.StepPods {
+			case run.StepEnded:
+				if e.Step == run.StepPods {
 					pods = time.Since(began)
 				}
 			}
@@ -87,7 +87,7 @@ func (b *bench) applied(ctx context.Context) (_ sample, err error) {
 		return nil, err
 	}
 	whole := time.Since(start)
-	keys := float64(report.Pods.Outcomes[apply.Deleted])
+	keys := float64(report.Pods.Outcomes[journal.Deleted])
 	return sample{keysPerSecond: keys / pods.Seconds(), "whole": keys / whole.Seconds()}, nil
 }
 
@@ -97,15 +97,27 @@ type calm struct {
 	plan *plan.File
 }
 
-func (c calm) Facts(context.Context) (apply.Facts, error) {
-	return apply.Facts{Identity: c.plan.Header.Cluster, Revision: c.plan.Header.Revision}, nil
+func (c calm) Facts(context.Context) (run.Facts, error) {
+	return run.Facts{Identity: c.plan.Header.Cluster, Revision: c.plan.Header.Revision}, nil
 }
 
-// holdsAll stands in for a snapshot, whose cost is another row's.
+// noSnapshots takes none: what a snapshot costs is another row's.
+type noSnapshots struct{}
+
+func (noSnapshots) Save(context.Context, string, int64, func(done, total int64)) (apply.Snapshot, error) {
+	return holdsAll{}, nil
+}
+
+func (noSnapshots) Open(context.Context, string) (apply.Snapshot, error) { return holdsAll{}, nil }
+
+// holdsAll stands in for a snapshot.
 type holdsAll struct{}
 
 func (holdsAll) Holds(string, int64, int64) (bool, error) { return true, nil }
-func (holdsAll) Describe() apply.Proof                    { return apply.Proof{Path: os.DevNull} }
+func (holdsAll) Describe() journal.Proof {
+	return journal.Proof{Path: os.DevNull, Revision: math.MaxInt64}
+}
+func (holdsAll) Close() error { return nil }
 
 // swept deletes the same pods by the bare loop, on a fresh server.
 func (b *bench) swept(ctx context.Context) (_ sample, err error) {

@@ -46,9 +46,9 @@ type bench struct {
 	images map[int]string // snapshots of filled clusters, by their number of pods
 }
 
-// run executes the command line. A first argument that is no flag makes this process a part of a bench: the etcd server,
+// execute runs the command line. A first argument that is no flag makes this process a part of a bench: the etcd server,
 // or the counterpart of a whole process.
-func run(ctx context.Context, args []string) error {
+func execute(ctx context.Context, args []string) error {
 	if len(args) == 2 {
 		switch args[0] {
 		case argServe:

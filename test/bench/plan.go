@@ -79,7 +79,7 @@ func (b *bench) planned(source plan.Source) side {
 
 // writePlan plans the runaway pods as the command does, and returns how many records it has read.
 func writePlan(ctx context.Context, source plan.Source, path string) (int64, error) {
-	file, err := durable.Create(path)
+	file, err := durable.Create(durable.OS(), path)
 	if err != nil {
 		return 0, err
 	}

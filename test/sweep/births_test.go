@@ -15,6 +15,8 @@ import (
 	"etcdsweep/decode"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 	"etcdsweep/test/lab"
 )
 
@@ -61,16 +63,13 @@ func TestNewcomers(t *testing.T) {
 			like := podEntries(t, p)[0]
 			must(t, w.bear(t.Context(), like, "x", 10)) // in the snapshot
 			cfg := w.config(p)
-			cfg.Keep = func(ctx context.Context, minRevision int64, progress func(done, total int64)) (apply.Snapshot, apply.Archive, error) {
-				snapshot, archive, err := w.keep(ctx, minRevision, progress)
-				return snapshot, archive, errors.Join(err, w.bear(ctx, like, "y", 20)) // not in it
-			}
+			afterSnapshot(&cfg, func() { must(t, w.bear(t.Context(), like, "y", 20)) }) // not in it
 			test.change(&cfg)
 			report, err := apply.Run(t.Context(), cfg)
-			if errors.Is(err, apply.ErrLeft) != test.left || !test.left && err != nil {
+			if errors.Is(err, run.ErrLeft) != test.left || !test.left && err != nil {
 				t.Fatal(err)
 			}
-			wantOutcomes(t, "newcomers", report.Newcomers, map[apply.Outcome]int64{apply.Deleted: test.deleted})
+			wantOutcomes(t, "newcomers", report.Newcomers, map[journal.Outcome]int64{journal.Deleted: test.deleted})
 			if left := 30 - test.deleted; report.Left.Selected != left || report.Newcomers.Capped != (test.deleted == 10) {
 				t.Errorf("%d left, want %d; capped %v", report.Left.Selected, left, report.Newcomers.Capped)
 			}
@@ -78,8 +77,8 @@ func TestNewcomers(t *testing.T) {
 				return
 			}
 			onlyGone(t, before, w.state(), keys(t, p))
-			if archived := w.archived(); len(archived) != 20 {
-				t.Errorf("%d newcomers archived, want the 20 that the snapshot does not hold", len(archived))
+			if archived := w.archived(cfg); len(archived) != 81 || report.Archived != 81 || report.MissingInSnapshot != 20 {
+				t.Errorf("%d archived, %d reported, %d of them not in the snapshot; want 81, 81, 20", len(archived), report.Archived, report.MissingInSnapshot)
 			}
 		})
 	}
@@ -122,7 +121,7 @@ func TestNewcomersThatStay(t *testing.T) {
 	must(t, w.bearFrom(t.Context(), strings.ReplaceAll(string(record.Value), job.UID, strings.Repeat("2", len(job.UID))), like, "o", 1))
 	report, err := apply.Run(t.Context(), w.config(p))
 	must(t, err)
-	wantOutcomes(t, "newcomers", report.Newcomers, map[apply.Outcome]int64{apply.Deleted: 1})
+	wantOutcomes(t, "newcomers", report.Newcomers, map[journal.Outcome]int64{journal.Deleted: 1})
 	if len(report.Left.Kept) != 1 || report.Left.Kept[0].Reason != "running-on-live-node" || report.Left.Selected != 0 {
 		t.Errorf("left: %+v", report.Left)
 	}
@@ -165,9 +164,9 @@ func TestBlindWatch(t *testing.T) {
 			cfg.Settle = 100 * time.Millisecond
 			born := false
 			var settled time.Duration
-			cfg.Observe = func(e apply.Event) {
+			cfg.Observe = func(e run.Event) {
 				switch e := e.(type) {
-				case apply.Settling:
+				case run.Settling:
 					if !born {
 						born = true
 						must(t, w.bear(t.Context(), like, "b", 3))
@@ -177,7 +176,7 @@ func TestBlindWatch(t *testing.T) {
 			}
 			report, err := apply.Run(t.Context(), cfg)
 			must(t, err)
-			if report.Births == 0 || report.Newcomers.Outcomes[apply.Deleted] != 3 {
+			if report.Births == 0 || report.Newcomers.Outcomes[journal.Deleted] != 3 {
 				t.Errorf("%d births seen, newcomers %v", report.Births, report.Newcomers.Outcomes)
 			}
 		})
@@ -187,14 +186,14 @@ func TestBlindWatch(t *testing.T) {
 			must(t, err)
 			cfg := w.config(p)
 			cfg.Cluster = blind{cfg.Cluster.(live), fails}
-			cfg.Observe = func(e apply.Event) {
-				if e, ok := e.(apply.StepEnded); ok && e.Step == apply.StepRoots {
+			cfg.Observe = func(e run.Event) {
+				if e, ok := e.(run.StepEnded); ok && e.Step == run.StepRoots {
 					_, err := w.etcd.Put(t.Context(), job.Key(), string(root.Value))
 					must(t, err)
 				}
 			}
 			report, err := apply.Run(t.Context(), cfg)
-			if _, ok := errors.AsType[*apply.HealthError](err); !ok || !strings.Contains(err.Error(), job.Key()) {
+			if _, ok := errors.AsType[*run.HealthError](err); !ok || !strings.Contains(err.Error(), job.Key()) {
 				t.Errorf("%v, want a HealthError that names the root", err)
 			}
 			if report.Pods.Total() != 0 {
@@ -213,15 +212,15 @@ func TestWatchThatBreaks(t *testing.T) {
 	breaking := &breaking{live: cfg.Cluster.(live)}
 	cfg.Cluster = breaking
 	births := 0
-	cfg.Observe = func(e apply.Event) {
-		if _, ok := e.(apply.Settling); ok && births < 5 {
+	cfg.Observe = func(e run.Event) {
+		if _, ok := e.(run.Settling); ok && births < 5 {
 			births++
 			must(t, w.bear(t.Context(), like, fmt.Sprintf("w%d", births), 2))
 		}
 	}
 	report, err := apply.Run(t.Context(), cfg)
 	must(t, err)
-	if report.Births != 10 || report.Newcomers.Outcomes[apply.Deleted] != 10 || breaking.broken.Load() == 0 {
+	if report.Births != 10 || report.Newcomers.Outcomes[journal.Deleted] != 10 || breaking.broken.Load() == 0 {
 		t.Errorf("%d births, %v, watches broken %d times; want 10 births", report.Births, report.Newcomers.Outcomes, breaking.broken.Load())
 	}
 }
@@ -253,17 +252,17 @@ func TestProducerThatGoesOn(t *testing.T) {
 	must(t, err)
 	cfg := w.config(p)
 	cfg.Settle, cfg.SettleMax = 500*time.Millisecond, time.Second
-	var settling apply.Settling
+	var settling run.Settling
 	births := 0
-	cfg.Observe = func(e apply.Event) {
-		if e, ok := e.(apply.Settling); ok { // at each look a new pod, so that no look finds quiet
+	cfg.Observe = func(e run.Event) {
+		if e, ok := e.(run.Settling); ok { // at each look a new pod, so that no look finds quiet
 			settling = e
 			births++
 			must(t, w.bearFrom(t.Context(), string(value.Value), like, fmt.Sprintf("%04d", births), 1))
 		}
 	}
 	report, err := apply.Run(t.Context(), cfg)
-	if _, ok := errors.AsType[*apply.HealthError](err); !ok || !strings.Contains(err.Error(), job.Name) {
+	if _, ok := errors.AsType[*run.HealthError](err); !ok || !strings.Contains(err.Error(), job.Name) {
 		t.Fatalf("%v, want a HealthError that names the Job", err)
 	}
 	if report.Pods.Total() != 0 || !settling.Waiting || settling.PerSec == 0 {
@@ -277,14 +276,14 @@ func TestRootReturns(t *testing.T) {
 	root, err := w.client.Get(t.Context(), job.Key())
 	must(t, err)
 	cfg := w.config(p)
-	cfg.Observe = func(e apply.Event) {
-		if e, ok := e.(apply.StepEnded); ok && e.Step == apply.StepPods {
+	cfg.Observe = func(e run.Event) {
+		if e, ok := e.(run.StepEnded); ok && e.Step == run.StepPods {
 			_, err := w.etcd.Put(t.Context(), job.Key(), string(root.Value))
 			must(t, err)
 		}
 	}
 	report, err := apply.Run(t.Context(), cfg)
-	if !errors.Is(err, apply.ErrLeft) || len(report.RootsReturned) != 1 || report.RootsReturned[0] != job.Key() {
+	if !errors.Is(err, run.ErrLeft) || len(report.RootsReturned) != 1 || report.RootsReturned[0] != job.Key() {
 		t.Errorf("%v, roots returned: %v", err, report.RootsReturned)
 	}
 }

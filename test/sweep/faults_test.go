@@ -3,7 +3,6 @@ package sweep_test
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,7 +13,8 @@ import (
 	"etcdsweep/decode"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
-	"etcdsweep/plan/archive"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 	"etcdsweep/test/lab"
 )
 
@@ -73,16 +73,16 @@ func podEntries(t *testing.T, p *plan.File) []plan.Entry {
 	return all
 }
 
-func wantOutcomes(t *testing.T, what string, tally apply.Tally, want map[apply.Outcome]int64) {
+func wantOutcomes(t *testing.T, what string, tally journal.Tally, want map[journal.Outcome]int64) {
 	t.Helper()
-	for _, outcome := range apply.Outcomes() {
+	for _, outcome := range journal.Deletions() {
 		if tally.Outcomes[outcome] != want[outcome] {
 			t.Errorf("%s: %d %s, want %d", what, tally.Outcomes[outcome], outcome, want[outcome])
 		}
 	}
 }
 
-func wantSkipped(t *testing.T, tally apply.Tally, key, reason string) {
+func wantSkipped(t *testing.T, tally journal.Tally, key, reason string) {
 	t.Helper()
 	for _, skipped := range tally.Skipped {
 		if slices.Contains(skipped.Examples, key) && strings.Contains(skipped.Reason, reason) {
@@ -90,20 +90,6 @@ func wantSkipped(t *testing.T, tally apply.Tally, key, reason string) {
 		}
 	}
 	t.Errorf("%s was not skipped for %q, but: %+v", key, reason, tally.Skipped)
-}
-
-// archived returns what a run has archived, by key.
-func (w *world) archived() map[string]decode.Record {
-	w.t.Helper()
-	file, err := os.Open(w.archivePath())
-	must(w.t, err)
-	defer file.Close()
-	all := map[string]decode.Record{}
-	for record, err := range archive.Read(file) {
-		must(w.t, err)
-		all[record.Key] = record
-	}
-	return all
 }
 
 // What drifts between plan and snapshot is judged afresh, and its new version is found in the snapshot, even when etcd has
@@ -125,14 +111,14 @@ func TestDriftBeforeTheSnapshot(t *testing.T) {
 	before := w.state()
 
 	report, err := apply.Run(t.Context(), w.config(p))
-	if !errors.Is(err, apply.ErrLeft) {
+	if !errors.Is(err, run.ErrLeft) {
 		t.Fatalf("%v, want ErrLeft", err)
 	}
-	wantOutcomes(t, "pods", report.Pods, map[apply.Outcome]int64{apply.Deleted: 35, apply.DriftedDeleted: 1, apply.AlreadyGone: 1, apply.Skipped: 3})
+	wantOutcomes(t, "pods", report.Pods, map[journal.Outcome]int64{journal.Deleted: 35, journal.DriftedDeleted: 1, journal.AlreadyGone: 1, journal.Skipped: 3})
 	wantSkipped(t, report.Pods, recreated.Key, "another UID")
 	wantSkipped(t, report.Pods, adopted.Key, "no longer meets the selection")
 	wantSkipped(t, report.Pods, running.Key, "running-on-live-node")
-	if report.Snapshot.Drifted == 0 || report.Snapshot.Gone != 1 || report.Snapshot.Since != 0 || report.Archived != 0 {
+	if report.Snapshot.Drifted == 0 || report.Snapshot.Gone != 1 || report.Snapshot.Since != 0 || report.Archived != 37 || report.OlderInSnapshot != 0 {
 		t.Errorf("proof %+v, %d archived", report.Snapshot, report.Archived)
 	}
 	planned := slices.DeleteFunc(keys(t, p), func(key string) bool {
@@ -149,30 +135,28 @@ func TestDriftAfterTheSnapshot(t *testing.T) {
 	touched, recreated := pods[0], pods[1]
 	cfg := w.config(p)
 	var before state
-	cfg.Keep = func(ctx context.Context, minRevision int64, progress func(done, total int64)) (apply.Snapshot, apply.Archive, error) {
-		snapshot, archive, err := w.keep(ctx, minRevision, progress)
+	afterSnapshot(&cfg, func() {
 		w.touch(touched.Key)
 		w.touch(job.Key())
 		w.recreate(recreated)
 		before = w.state()
-		return snapshot, archive, err
-	}
+	})
 	report, err := apply.Run(t.Context(), cfg)
-	if !errors.Is(err, apply.ErrLeft) {
+	if !errors.Is(err, run.ErrLeft) {
 		t.Fatalf("%v, want ErrLeft", err)
 	}
-	wantOutcomes(t, "roots", report.Roots, map[apply.Outcome]int64{apply.DriftedDeleted: 1})
-	wantOutcomes(t, "pods", report.Pods, map[apply.Outcome]int64{apply.Deleted: 38, apply.DriftedDeleted: 1, apply.Skipped: 1})
+	wantOutcomes(t, "roots", report.Roots, map[journal.Outcome]int64{journal.DriftedDeleted: 1})
+	wantOutcomes(t, "pods", report.Pods, map[journal.Outcome]int64{journal.Deleted: 38, journal.DriftedDeleted: 1, journal.Skipped: 1})
 	wantSkipped(t, report.Pods, recreated.Key, "another UID")
 	onlyGone(t, before, w.state(), slices.DeleteFunc(keys(t, p), func(key string) bool { return key == recreated.Key }))
-	kept := w.archived()
+	kept := w.archived(cfg)
 	for _, key := range []string{touched.Key, job.Key()} {
 		if got, want := kept[key], before[key]; string(got.Value) != string(want.Value) || got.ModRevision != want.ModRevision {
 			t.Errorf("%s was deleted at mod revision %d, the archive has it at %d", key, want.ModRevision, got.ModRevision)
 		}
 	}
-	if len(kept) != 2 || report.Archived != 2 {
-		t.Errorf("%d records archived, %d reported, want 2", len(kept), report.Archived)
+	if len(kept) != 40 || report.Archived != 40 || report.OlderInSnapshot != 2 {
+		t.Errorf("%d records archived, %d reported, %d of them older in the snapshot; want 40, 40, 2", len(kept), report.Archived, report.OlderInSnapshot)
 	}
 }
 
@@ -181,7 +165,7 @@ func TestDriftWithoutEnd(t *testing.T) {
 	w, _, p := incident(t, 20)
 	restless := podEntries(t, p)[3].Key
 	cfg := w.config(p)
-	base := live{w.client, apply.Facts{Identity: p.Header.Cluster, Revision: p.Header.Revision}}
+	base := w.live(p)
 	var attempts atomic.Int64
 	cfg.Cluster = faulty{base, func(ctx context.Context, key string, createRevision, modRevision int64) (int64, *decode.Record, error) {
 		if key == restless {
@@ -191,10 +175,10 @@ func TestDriftWithoutEnd(t *testing.T) {
 		return base.DeleteIf(ctx, key, createRevision, modRevision)
 	}}
 	report, err := apply.Run(t.Context(), cfg)
-	if !errors.Is(err, apply.ErrLeft) {
+	if !errors.Is(err, run.ErrLeft) {
 		t.Fatalf("%v, want ErrLeft", err)
 	}
-	wantOutcomes(t, "pods", report.Pods, map[apply.Outcome]int64{apply.Deleted: 19, apply.Skipped: 1})
+	wantOutcomes(t, "pods", report.Pods, map[journal.Outcome]int64{journal.Deleted: 19, journal.Skipped: 1})
 	wantSkipped(t, report.Pods, restless, "drifted 5 times")
 	if attempts.Load() != 6 {
 		t.Errorf("%d deletes of the restless pod, want one and five more", attempts.Load())
@@ -206,7 +190,7 @@ func TestLostAnswers(t *testing.T) {
 	w, _, p := incident(t, 200)
 	before := w.state()
 	cfg := w.config(p)
-	base := live{w.client, apply.Facts{Identity: p.Header.Cluster, Revision: p.Header.Revision}}
+	base := w.live(p)
 	var calls, lost, refused atomic.Int64
 	cut := errors.New("connection cut")
 	cfg.Cluster = faulty{base, func(ctx context.Context, key string, createRevision, modRevision int64) (int64, *decode.Record, error) {
@@ -231,7 +215,7 @@ func TestLostAnswers(t *testing.T) {
 	if lost.Load() == 0 || refused.Load() == 0 {
 		t.Fatalf("%d answers lost, %d requests refused: the test tested nothing", lost.Load(), refused.Load())
 	}
-	both := report.Roots.Outcomes[apply.GoneUnknown] + report.Pods.Outcomes[apply.GoneUnknown]
+	both := report.Roots.Outcomes[journal.GoneUnknown] + report.Pods.Outcomes[journal.GoneUnknown]
 	if both != lost.Load() || report.Pods.Total() != 200 {
 		t.Errorf("%d gone by this run or another, want %d; %d pods judged", both, lost.Load(), report.Pods.Total())
 	}
@@ -244,7 +228,7 @@ func TestNoAnswers(t *testing.T) {
 	before := w.state()
 	cfg := w.config(p)
 	cfg.Concurrency = 1
-	base := live{w.client, apply.Facts{Identity: p.Header.Cluster, Revision: p.Header.Revision}}
+	base := w.live(p)
 	dead := errors.New("no answer")
 	var calls int
 	cfg.Cluster = faulty{base, func(ctx context.Context, key string, createRevision, modRevision int64) (int64, *decode.Record, error) {
@@ -254,8 +238,8 @@ func TestNoAnswers(t *testing.T) {
 		return base.DeleteIf(ctx, key, createRevision, modRevision)
 	}}
 	report, err := apply.Run(t.Context(), cfg)
-	health, ok := errors.AsType[*apply.HealthError](err)
-	if !ok || !errors.Is(err, dead) || health.Hint() == "" || report.State != apply.StateStopped {
+	health, ok := errors.AsType[*run.HealthError](err)
+	if !ok || !errors.Is(err, dead) || health.Hint() == "" || report.State != journal.StateStopped {
 		t.Fatalf("%v, state %s; want a HealthError with the cause and a hint", err, report.State)
 	}
 	onlyGone(t, before, w.state(), keys(t, p)[:5])
@@ -268,18 +252,18 @@ func TestInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	cfg := w.config(p)
 	judged := 0
-	cfg.Observe = func(e apply.Event) {
-		if e, ok := e.(apply.Judged); ok && e.Step == apply.StepPods {
+	cfg.Observe = func(e run.Event) {
+		if e, ok := e.(run.Judged); ok && e.Step == run.StepPods {
 			if judged++; judged == 100 {
 				interrupt()
 			}
 		}
 	}
 	report, err := apply.Run(ctx, cfg)
-	if !errors.Is(err, apply.ErrInterrupted) || report.State != apply.StateInterrupted {
+	if !errors.Is(err, run.ErrInterrupted) || report.State != journal.StateInterrupted {
 		t.Fatalf("%v, state %s", err, report.State)
 	}
-	done := report.Pods.Outcomes[apply.Deleted]
+	done := report.Pods.Outcomes[journal.Deleted]
 	if done < 100 || done > 100+int64(cfg.Concurrency) || report.Pods.Remaining() > 0 {
 		t.Errorf("%v after an interrupt at 100", report.Pods.Outcomes)
 	}
@@ -287,14 +271,16 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%d keys are gone, the report says %d and the root", left, done)
 	}
 
-	must(t, os.Remove(w.archivePath()))
 	cfg = w.config(p)
 	report, err = apply.Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantOutcomes(t, "roots", report.Roots, map[apply.Outcome]int64{apply.AlreadyGone: 1})
-	wantOutcomes(t, "pods", report.Pods, map[apply.Outcome]int64{apply.AlreadyGone: done, apply.Deleted: 300 - done})
+	wantOutcomes(t, "roots", report.Roots, map[journal.Outcome]int64{journal.Deleted: 1})
+	wantOutcomes(t, "pods", report.Pods, map[journal.Outcome]int64{journal.Deleted: 300})
+	if records := w.archivedRecords(cfg); records != 301 || report.Attempts != 2 {
+		t.Errorf("%d records archived for 301 keys, in %d attempts", records, report.Attempts)
+	}
 	onlyGone(t, before, w.state(), keys(t, p))
 }
 
@@ -332,7 +318,7 @@ func TestUnproved(t *testing.T) {
 			return nil
 		}},
 		{"a pod is not", func(key string) bool { return key == missing }, func(t *testing.T, report *apply.Report, err error) []string {
-			if !errors.Is(err, apply.ErrLeft) || len(report.Snapshot.Unproved) != 1 || report.Snapshot.Unproved[0].Examples[0] != missing {
+			if !errors.Is(err, run.ErrLeft) || len(report.Snapshot.Unproved) != 1 || report.Snapshot.Unproved[0].Examples[0] != missing {
 				t.Errorf("%v, unproved %+v", err, report.Snapshot.Unproved)
 			}
 			wantSkipped(t, report.Pods, missing, "not proved")
@@ -341,12 +327,8 @@ func TestUnproved(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := w.state()
-			cfg := w.config(p)
-			cfg.Keep = func(ctx context.Context, minRevision int64, progress func(done, total int64)) (apply.Snapshot, apply.Archive, error) {
-				_ = os.Remove(w.archivePath())
-				snapshot, archive, err := w.keep(ctx, minRevision, progress)
-				return forgetful{snapshot, test.lacks}, archive, err
-			}
+			cfg := w.configIn(t.TempDir(), p)
+			cfg.Snapshots = withSnapshots{cfg.Snapshots, func(s apply.Snapshot) apply.Snapshot { return forgetful{s, test.lacks} }}
 			report, err := apply.Run(t.Context(), cfg)
 			onlyGone(t, before, w.state(), test.check(t, report, err))
 		})
@@ -362,8 +344,8 @@ func TestFollowerKilled(t *testing.T) {
 	follower := w.follower()
 	cfg := w.config(p)
 	judged := 0
-	cfg.Observe = func(e apply.Event) {
-		if e, ok := e.(apply.Judged); ok && e.Step == apply.StepPods {
+	cfg.Observe = func(e run.Event) {
+		if e, ok := e.(run.Judged); ok && e.Step == run.StepPods {
 			if judged++; judged == 200 {
 				must(t, w.lab.KillMember(follower))
 			}

@@ -8,6 +8,7 @@ import (
 
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
+	"etcdsweep/plan/journal"
 	"etcdsweep/test/fixtures"
 	"etcdsweep/test/lab"
 	"etcdsweep/test/lab/labtest"
@@ -40,7 +41,7 @@ func TestIncident(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.State != apply.StateDone || report.Roots.Outcomes[apply.Deleted] != 1 || report.Pods.Outcomes[apply.Deleted] != 10063 || report.Left.Selected != 0 {
+			if report.State != journal.StateDone || report.Roots.Outcomes[journal.Deleted] != 1 || report.Pods.Outcomes[journal.Deleted] != 10063 || report.Left.Selected != 0 {
 				t.Errorf("report: %+v", report)
 			}
 			onlyGone(t, before, w.state(), planned)

@@ -4,7 +4,7 @@ package sweep_test
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,11 +17,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"etcdsweep/decode"
+	"etcdsweep/durable"
 	"etcdsweep/etcdops"
 	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
 	"etcdsweep/plan/archive"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 	"etcdsweep/test/fixtures"
 	"etcdsweep/test/lab"
 	"etcdsweep/test/lab/labtest"
@@ -128,18 +131,26 @@ func (w *world) tryPlan(query plan.Query, change ...func(*plan.Options)) (*plan.
 // live is a client with the facts of a healthy cluster: preflight is tested for itself.
 type live struct {
 	*etcdops.Client
-	facts apply.Facts
+	facts run.Facts
 }
 
-func (l live) Facts(context.Context) (apply.Facts, error) { return l.facts, nil }
+func (l live) Facts(context.Context) (run.Facts, error) { return l.facts, nil }
 
-// config is an unpaced run of the plan that settles at once; its bytes are kept in real files.
-func (w *world) config(p *plan.File) apply.Config {
+// config is an unpaced run of the plan that settles at once, in a real directory.
+func (w *world) config(p *plan.File) apply.Config { return w.configIn(w.dir, p) }
+
+func (w *world) configIn(stateDir string, p *plan.File) apply.Config {
+	w.t.Helper()
+	dir, err := run.MakeDir(durable.OS(), stateDir, p)
+	must(w.t, err)
+	p, err = dir.KeepPlan(p)
+	must(w.t, err)
 	return apply.Config{
 		Plan:        p,
-		Cluster:     live{w.client, apply.Facts{Identity: p.Header.Cluster, Revision: p.Header.Revision}},
-		Keep:        w.keep,
-		First:       true,
+		Cluster:     w.live(p),
+		Snapshots:   snapshots{w},
+		Dir:         dir,
+		Opened:      journal.Opened{Command: "apply", Plan: p.ID},
 		Concurrency: 16,
 		Settle:      50 * time.Millisecond,
 		SettleMax:   time.Minute,
@@ -147,46 +158,99 @@ func (w *world) config(p *plan.File) apply.Config {
 	}
 }
 
-func (w *world) archivePath() string { return filepath.Join(w.dir, "archive.zst") }
+func (w *world) live(p *plan.File) live {
+	return live{w.client, run.Facts{Identity: p.Header.Cluster, Revision: p.Header.Revision}}
+}
 
-func (w *world) keep(ctx context.Context, minRevision int64, progress func(done, total int64)) (apply.Snapshot, apply.Archive, error) {
-	path := filepath.Join(w.dir, fmt.Sprintf("snapshot-%d.db", time.Now().UnixNano()))
-	member, err := w.client.SnapshotSource(ctx, minRevision)
-	if err != nil {
-		return nil, nil, err
+// archived returns what a run has archived, by key: the last record of each.
+func (w *world) archived(cfg apply.Config) map[string]decode.Record {
+	w.t.Helper()
+	all := map[string]decode.Record{}
+	for record, err := range archive.ReadFile(cfg.Dir.Archive()) {
+		must(w.t, err)
+		all[record.Key] = record
 	}
-	stream, err := w.client.Snapshot(ctx, member.Endpoint)
+	return all
+}
+
+// archivedRecords counts the records of the archive: a key that stands in it twice counts twice.
+func (w *world) archivedRecords(cfg apply.Config) (n int) {
+	w.t.Helper()
+	for _, err := range archive.ReadFile(cfg.Dir.Archive()) {
+		must(w.t, err)
+		n++
+	}
+	return n
+}
+
+// snapshots are real ones.
+type snapshots struct{ w *world }
+
+func (s snapshots) Save(ctx context.Context, path string, minRevision int64, progress func(done, total int64)) (apply.Snapshot, error) {
+	member, err := s.w.client.SnapshotSource(ctx, minRevision)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	stream, err := s.w.client.Snapshot(ctx, member.Endpoint)
+	if err != nil {
+		return nil, err
 	}
 	defer stream.Close()
 	info, err := snapshot.Save(ctx, stream, path, snapshot.Options{Progress: func(bytes int64) { progress(bytes, 0) }})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	return s.open(path, info)
+}
+
+func (s snapshots) Open(ctx context.Context, path string) (apply.Snapshot, error) {
+	info, err := snapshot.Verify(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return s.open(path, info)
+}
+
+func (s snapshots) open(path string, info snapshot.Info) (apply.Snapshot, error) {
 	file, err := snapshot.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	w.t.Cleanup(func() { must(w.t, file.Close()) })
 	revision, err := file.Revision()
 	if err != nil {
-		return nil, nil, err
+		return nil, errors.Join(err, file.Close())
 	}
-	kept, err := archive.Create(w.archivePath())
-	if err != nil {
-		return nil, nil, err
-	}
-	w.t.Cleanup(func() { must(w.t, kept.Close()) })
-	return held{file, apply.Proof{Path: path, Revision: revision, Bytes: info.Bytes, SHA256: info.SHA256}}, kept, nil
+	return held{file, journal.Proof{Path: path, Revision: revision, Bytes: info.Bytes, SHA256: info.SHA256}}, nil
 }
 
 type held struct {
 	*snapshot.File
-	proof apply.Proof
+	proof journal.Proof
 }
 
-func (h held) Describe() apply.Proof { return h.proof }
+func (h held) Describe() journal.Proof { return h.proof }
+
+// withSnapshots are snapshots of which something is done with each that was taken.
+type withSnapshots struct {
+	apply.Snapshots
+	taken func(apply.Snapshot) apply.Snapshot
+}
+
+func (s withSnapshots) Save(ctx context.Context, path string, minRevision int64, progress func(done, total int64)) (apply.Snapshot, error) {
+	snapshot, err := s.Snapshots.Save(ctx, path, minRevision, progress)
+	if err != nil {
+		return nil, err
+	}
+	return s.taken(snapshot), nil
+}
+
+// afterSnapshot makes the run do something once its snapshot was taken.
+func afterSnapshot(cfg *apply.Config, do func()) {
+	cfg.Snapshots = withSnapshots{cfg.Snapshots, func(s apply.Snapshot) apply.Snapshot {
+		do()
+		return s
+	}}
+}
 
 // state is every key of a cluster. Keys with a lease expire by themselves, and are left out.
 type state map[string]decode.Record

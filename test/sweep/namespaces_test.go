@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"etcdsweep/plan/apply"
+	"etcdsweep/plan/journal"
 	"etcdsweep/test/fixtures"
 	"etcdsweep/test/lab"
 )
@@ -25,8 +26,8 @@ func TestApplyInTwoNamespaces(t *testing.T) {
 	must(t, w.bear(t.Context(), last, "n", 3))
 	report, err := apply.Run(t.Context(), w.config(p))
 	must(t, err)
-	wantOutcomes(t, "roots", report.Roots, map[apply.Outcome]int64{apply.Deleted: 2})
-	wantOutcomes(t, "pods", report.Pods, map[apply.Outcome]int64{apply.Deleted: 350})
-	wantOutcomes(t, "newcomers", report.Newcomers, map[apply.Outcome]int64{apply.Deleted: 6})
+	wantOutcomes(t, "roots", report.Roots, map[journal.Outcome]int64{journal.Deleted: 2})
+	wantOutcomes(t, "pods", report.Pods, map[journal.Outcome]int64{journal.Deleted: 350})
+	wantOutcomes(t, "newcomers", report.Newcomers, map[journal.Outcome]int64{journal.Deleted: 6})
 	onlyGone(t, before, w.state(), keys(t, p))
 }

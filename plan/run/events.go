@@ -1,26 +1,32 @@
-package apply
+package run
 
 import (
 	"time"
+
+	"etcdsweep/plan/journal"
 )
 
 // Event is something that happened during a run. The engine emits events, one at a time; whoever runs it draws them.
 type Event interface{ event() }
 
-// Step is a part of a run.
+// Step is a part of a run. Those that write are the stages of its journal, too.
 type Step string
 
 // The steps of a run, in order.
 const (
-	StepPreflight Step = "preflight"
-	StepSnapshot  Step = "snapshot"
-	StepProof     Step = "proof"
-	StepRoots     Step = "roots"
-	StepSettle    Step = "settle"
-	StepPods      Step = "pods"
-	StepNewcomers Step = "newcomers"
-	StepVerify    Step = "verify"
+	StepPreflight  Step = "preflight"
+	StepSnapshot   Step = "snapshot"
+	StepProof      Step = "proof"
+	StepCollateral Step = "collateral"
+	StepRoots      Step = "roots"
+	StepSettle     Step = "settle"
+	StepPods       Step = "pods"
+	StepNewcomers  Step = "newcomers"
+	StepVerify     Step = "verify"
 )
+
+// StepRestore is what an undo does between preflight and verify.
+const StepRestore Step = "restore"
 
 // StepBegan opens a step. Total is the number of keys, or of bytes of a snapshot, that it is about; 0 if that is not known.
 type StepBegan struct {
@@ -44,7 +50,7 @@ type Advanced struct {
 type Judged struct {
 	Step    Step
 	Key     string
-	Outcome Outcome
+	Outcome journal.Outcome
 	Reason  string // of a skip
 }
 

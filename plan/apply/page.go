@@ -1,0 +1,230 @@
+package apply
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"etcdsweep/decode"
+	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
+)
+
+// The bounds of a page. Its keys are in doubt when the run is killed in the middle of it, and what was read for it drifts
+// while it waits: it takes about two seconds to go.
+const (
+	maxPageKeys  = 1000
+	minPageKeys  = 64
+	maxPageBytes = 2 << 20
+	pageSeconds  = 2
+)
+
+// pageKeys returns the most keys of a page.
+func (r *sweeper) pageKeys() int {
+	if r.Rate == 0 {
+		return maxPageKeys
+	}
+	return int(min(max(pageSeconds*r.Rate, minPageKeys), maxPageKeys))
+}
+
+// candidate is an object that may go.
+type candidate struct {
+	key, uid                    string
+	createRevision, modRevision int64 // that it was planned with
+	bytes                       int
+	doubt                       bool           // an earlier attempt may have deleted it
+	record                      *decode.Record // as it was read just before; nil if it is still to be read
+}
+
+// page is a part of a stage. Its keys are intended, archived, deleted and judged together.
+type page struct {
+	stage   run.Step
+	targets []target // to delete
+
+	mu       sync.Mutex
+	verdicts []journal.Verdict
+}
+
+func (p *page) judged(v journal.Verdict) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.verdicts = append(p.verdicts, v)
+}
+
+// pages puts candidates together into pages.
+func (r *sweeper) pages(candidates iter.Seq2[candidate, error]) iter.Seq2[[]candidate, error] {
+	return func(yield func([]candidate, error) bool) {
+		var page []candidate
+		var bytes int
+		for c, err := range candidates {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if len(page) == r.pageKeys() || len(page) > 0 && bytes+c.bytes > maxPageBytes {
+				if !yield(page, nil) {
+					return
+				}
+				page, bytes = nil, 0
+			}
+			page, bytes = append(page, c), bytes+c.bytes
+		}
+		if len(page) > 0 {
+			yield(page, nil)
+		}
+	}
+}
+
+// sweep deletes a stage's candidates, page by page. While a page goes, the next one is prepared. It feeds no more once ctx
+// has ended or something has failed, and returns when what was in flight has finished and is written down.
+func (r *sweeper) sweep(ctx context.Context, stage run.Step, judge judge, candidates iter.Seq2[candidate, error]) error {
+	group, ctx := errgroup.WithContext(ctx)
+	prepared := make(chan *page)
+	group.Go(func() error {
+		defer close(prepared)
+		for candidates, err := range r.pages(candidates) {
+			if err != nil {
+				return err
+			}
+			p, err := r.prepare(ctx, stage, judge, candidates)
+			if err != nil {
+				return err
+			}
+			select {
+			case prepared <- p:
+			case <-ctx.Done():
+				return run.ErrInterrupted
+			}
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for p := range prepared {
+			if err := r.remove(ctx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// prepare makes a page ready to be deleted: its keys are intended in the journal, read, judged where they have drifted, and
+// archived. When it returns nothing in the page can be lost any more.
+func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, candidates []candidate) (*page, error) {
+	if ctx.Err() != nil {
+		return nil, run.ErrInterrupted
+	}
+	intended := &journal.Page{Stage: string(stage), Keys: make([]string, len(candidates))}
+	for i := range candidates {
+		intended.Keys[i] = candidates[i].key
+	}
+	if err := r.note(journal.Frame{Page: intended}); err != nil {
+		return nil, err
+	}
+	if err := r.read(ctx, candidates); err != nil {
+		return nil, err
+	}
+	p := &page{stage: stage}
+	var keep []decode.Record
+	for i := range candidates {
+		c := &candidates[i]
+		if c.record == nil {
+			p.judged(r.absent(c))
+			continue
+		}
+		t := target{key: c.key, uid: c.uid, createRevision: c.createRevision, modRevision: c.modRevision, judge: judge}
+		reason, err := r.consider(ctx, &t, c.record)
+		if err != nil {
+			return nil, err
+		}
+		if reason != "" {
+			p.judged(journal.Verdict{Key: c.key, Outcome: journal.Skipped, Reason: reason})
+			continue
+		}
+		if r.archived[c.key] != t.modRevision {
+			keep = append(keep, *c.record)
+		}
+		p.targets = append(p.targets, t)
+	}
+	return p, r.archive.Append(keep...)
+}
+
+// read reads the candidates that were not read just before.
+func (r *sweeper) read(ctx context.Context, candidates []candidate) error {
+	var keys []string
+	for i := range candidates {
+		if candidates[i].record == nil {
+			keys = append(keys, candidates[i].key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	records, err := run.Retry(ctx, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, keys) })
+	if err != nil {
+		return err
+	}
+	for i := range candidates {
+		if candidates[i].record == nil {
+			candidates[i].record, records = records[0], records[1:]
+		}
+	}
+	return nil
+}
+
+// absent judges a candidate that is not there. If an earlier attempt has archived it and was killed, it may have deleted it.
+func (r *sweeper) absent(c *candidate) journal.Verdict {
+	if modRevision := r.archived[c.key]; c.doubt && modRevision > 0 {
+		return journal.Verdict{Key: c.key, Outcome: journal.GoneUnknown, CreateRevision: c.createRevision, ModRevision: modRevision}
+	}
+	return journal.Verdict{Key: c.key, Outcome: journal.AlreadyGone}
+}
+
+// remove deletes a page, several keys at a time, and writes down what became of each.
+func (r *sweeper) remove(ctx context.Context, p *page) error {
+	for i := range p.verdicts {
+		r.emit(judgedEvent(p.stage, &p.verdicts[i]))
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(r.workers(p.stage))
+	for i := range p.targets {
+		if groupCtx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			v, err := r.removeOne(groupCtx, &p.targets[i])
+			if v != nil {
+				p.judged(*v)
+				r.emit(judgedEvent(p.stage, v))
+			}
+			return err
+		})
+	}
+	err := group.Wait()
+	noteErr := r.note(journal.Frame{Judged: &journal.Judged{Stage: string(p.stage), Keys: p.verdicts}})
+	switch {
+	case err != nil:
+		return err
+	case noteErr != nil:
+		return noteErr
+	case ctx.Err() != nil:
+		return run.ErrInterrupted
+	default:
+		return nil
+	}
+}
+
+// workers returns how many keys of a stage go at a time: roots go in their order, owners before what they own.
+func (r *sweeper) workers(stage run.Step) int {
+	if stage == run.StepRoots {
+		return 1
+	}
+	return r.Concurrency
+}
+
+func judgedEvent(stage run.Step, v *journal.Verdict) run.Event {
+	return run.Judged{Step: stage, Key: v.Key, Outcome: v.Outcome, Reason: v.Reason}
+}
