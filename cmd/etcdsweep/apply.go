@@ -150,6 +150,7 @@ func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *
 		return errors.Join(err, printJSON(s.out, report))
 	}
 	printReport(s.out, p, report, s.dir)
+	printUndo(s.out, p, report, s.dir, repeat(o.flags))
 	if !report.State.Finished() {
 		printNext(s.out, []string{again})
 	}

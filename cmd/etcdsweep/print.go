@@ -141,7 +141,11 @@ func printNext(w io.Writer, commands []string) {
 func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir) {
 	fmt.Fprintf(w, "\nRun of plan %s: %s\n", r.Plan, r.State)
 	duration := r.Ended.Sub(r.Started)
-	fmt.Fprintf(w, "  %s, from %s to %s\n\n", rounded(duration), stamp(r.Started), stamp(r.Ended))
+	fmt.Fprintf(w, "  %s, from %s to %s\n", rounded(duration), stamp(r.Started), stamp(r.Ended))
+	if r.Attempts > 1 {
+		fmt.Fprintf(w, "  in %d attempts\n", r.Attempts)
+	}
+	fmt.Fprintln(w)
 
 	header := table.Row{"outcome", "roots", "pods", "newcomers"}
 	t := newTable(w, header...)
@@ -180,9 +184,25 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir) {
 		fmt.Fprintf(w, "          %s\n", r.Snapshot.SHA256)
 	}
 	if r.Archived > 0 {
-		fmt.Fprintf(w, "archive   %s\n          %s records that are newer than the snapshot\n", dir.Archive(), count(r.Archived))
+		fmt.Fprintf(w, "archive   %s\n          %s keys\n", dir.Archive(), count(r.Archived))
+		if r.OlderInSnapshot > 0 {
+			fmt.Fprintf(w, "          %s of them are in the snapshot in an older version only\n", count(r.OlderInSnapshot))
+		}
+		if r.MissingInSnapshot > 0 {
+			fmt.Fprintf(w, "          %s of them were made after the snapshot\n", count(r.MissingInSnapshot))
+		}
 	}
 	fmt.Fprintf(w, "report    %s\n", dir.Report())
+	fmt.Fprintf(w, "log       %s\n", dir.Log())
+}
+
+// printUndo says how to take a run back that has deleted something.
+func printUndo(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir, connection string) {
+	if r.Archived == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nTo put back what went (stop kube-controller-manager first):")
+	fmt.Fprintf(w, "  etcdsweep undo %s --confirm %s%s\n", shellQuote(dir.Path), p.ID[:plan.MinConfirm], connection)
 }
 
 func printLeft(w io.Writer, r *apply.Report) {

@@ -30,7 +30,7 @@ type holder struct {
 func LockCluster(stateDir, systemUID string, who journal.Opened, now time.Time) (*Lock, error) {
 	path := filepath.Join(stateDir, "locks", "cluster-"+url.PathEscape(systemUID))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("lock: %w", err)
+		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	file := flock.New(path, flock.SetPermissions(0o600))
 	switch locked, err := file.TryLock(); {

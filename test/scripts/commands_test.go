@@ -135,7 +135,7 @@ const screenWidth = 80
 
 func (w *world) fits(ts *testscript.TestScript, args []string) error {
 	escapes := regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]`)
-	mayBeWider := regexp.MustCompile(`^(snapshot|archive|report)? +(/|etcdsweep )|^hint: |^etcdsweep: |^warning: `)
+	mayBeWider := regexp.MustCompile(`^(snapshot|archive|report|log)? +(/|etcdsweep )|^hint: |^etcdsweep: |^warning: `)
 	for _, file := range args {
 		text := escapes.ReplaceAllString(ts.ReadFile(file), "\n")
 		for line := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == '\r' || r == '\n' }) {
