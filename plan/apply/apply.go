@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"etcdsweep/decode"
 	"etcdsweep/plan"
 	"etcdsweep/plan/archive"
+	"etcdsweep/plan/controllers"
 	"etcdsweep/plan/journal"
 	"etcdsweep/plan/run"
 )
@@ -74,6 +76,12 @@ type Config struct {
 	// SettleMax is the longest that it waits while births go on.
 	SettleMax time.Duration
 
+	// LeaseDuration is how long the lease of kube-controller-manager stands still when nobody leads.
+	LeaseDuration time.Duration
+	// OfferStop is called if kube-controller-manager is alive, before anything is written: it asks the operator to stop it,
+	// and returns when that is done, or is not to be done. It is nil where there is nobody to ask.
+	OfferStop func(ctx context.Context, w *controllers.Watch) error
+
 	Now     func() time.Time
 	Observe func(run.Event) // called by one goroutine at a time
 }
@@ -89,6 +97,8 @@ type sweeper struct {
 	archive   *archive.Writer
 	journal   *journal.Writer
 	births    *births
+
+	controllers *controllers.Watch
 
 	// archived has the mod revision of what an earlier attempt has archived, of the keys that it left in doubt.
 	archived map[string]int64
@@ -113,6 +123,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := r.open(); err != nil {
 		return nil, err
 	}
+	defer r.watchControllers(context.WithoutCancel(ctx))()
 	err = r.steps(ctx)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, run.ErrInterrupted) {
 		err = fmt.Errorf("%w: %w", run.ErrInterrupted, err)
@@ -143,6 +154,7 @@ func newSweeper(cfg Config) (*sweeper, error) {
 		},
 	}
 	r.Concurrency = max(cfg.Concurrency, 1)
+	r.LeaseDuration = cmp.Or(cfg.LeaseDuration, controllers.DefaultStill)
 	if cfg.ChaseMax == 0 {
 		r.ChaseMax = max(1000, cfg.Plan.Trailer.Entries/2)
 	}
@@ -184,6 +196,9 @@ func (r *sweeper) steps(ctx context.Context) error {
 	if err := r.preflight(ctx); err != nil {
 		return err
 	}
+	if err := r.offerStop(ctx); err != nil {
+		return err
+	}
 	if err := r.begin(); err != nil {
 		return err
 	}
@@ -191,6 +206,9 @@ func (r *sweeper) steps(ctx context.Context) error {
 		return err
 	}
 	if err := r.openArchive(); err != nil {
+		return err
+	}
+	if err := r.noteControllers(); err != nil {
 		return err
 	}
 	if err := r.removeRoots(ctx); err != nil {
@@ -299,6 +317,7 @@ func (r *sweeper) conclude(err error) (*Report, error) {
 	if err != nil {
 		closed.Error = err.Error()
 	}
+	_ = r.concludeControllers() // an error of the journal is told by the frame below
 	r.fillReport(closed)
 	if noteErr := r.note(journal.Frame{Closed: closed}); err == nil || !errors.Is(err, noteErr) && noteErr != nil {
 		err = errors.Join(err, noteErr)

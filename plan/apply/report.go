@@ -39,6 +39,8 @@ type Report struct {
 	LastBirth     time.Time `json:"last_birth,omitzero"`
 	RootsReturned []string  `json:"roots_returned,omitempty"` // keys of roots that were made again
 
+	Controllers Controllers `json:"controllers"`
+
 	Left Left `json:"left"`
 }
 

@@ -14,15 +14,16 @@ type Step string
 
 // The steps of a run, in order.
 const (
-	StepPreflight  Step = "preflight"
-	StepSnapshot   Step = "snapshot"
-	StepProof      Step = "proof"
-	StepCollateral Step = "collateral"
-	StepRoots      Step = "roots"
-	StepSettle     Step = "settle"
-	StepPods       Step = "pods"
-	StepNewcomers  Step = "newcomers"
-	StepVerify     Step = "verify"
+	StepPreflight   Step = "preflight"
+	StepControllers Step = "controllers"
+	StepSnapshot    Step = "snapshot"
+	StepProof       Step = "proof"
+	StepCollateral  Step = "collateral"
+	StepRoots       Step = "roots"
+	StepSettle      Step = "settle"
+	StepPods        Step = "pods"
+	StepNewcomers   Step = "newcomers"
+	StepVerify      Step = "verify"
 )
 
 // StepRestore is what an undo does between preflight and verify.
