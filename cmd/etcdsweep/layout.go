@@ -101,7 +101,7 @@ func (n node) staticPod(name, manifests string) layout {
 		start: []string{"mv " + parked + " " + shellQuote(manifests+"/")},
 	}
 	if !n.has(manifests, manifestName) && !n.has(parking, manifestName) {
-		l.note = manifestName + " is neither in " + manifests + " nor in\n" + parking + ": look where it was moved on this node."
+		l.note = manifestName + " is neither in\n" + manifests + " nor in\n" + parking + ":\nlook where it was moved on this node."
 	}
 	return l
 }

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"etcdsweep/decode"
+	"etcdsweep/plan/apply"
+	"etcdsweep/plan/controllers"
+)
+
+// leader is a source of a lease that its holder renews every 2 s, a little after the full second, until it is stopped; the
+// next holder takes over later, if there is one.
+type leader struct {
+	begun             time.Time
+	stops, next, ends float64 // seconds
+}
+
+func (l leader) Get(_ context.Context, key string) (*decode.Record, error) {
+	if !strings.Contains(key, "/leases/") {
+		return nil, nil
+	}
+	second := time.Since(l.begun).Seconds()
+	holder, revision := "master1_a", 100+int64((min(second, l.stops)+1.7)/2)
+	if second > l.next {
+		holder, revision = "master2_b", 1000+int64((min(second, l.ends)+1.7)/2)
+	}
+	value := fmt.Sprintf(`{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","spec":{"holderIdentity":%q}}`, holder)
+	return &decode.Record{Key: key, Value: []byte(value), ModRevision: revision}, nil
+}
+
+const never = 1e9
+
+// stage is a terminal and a leader for a conversation, in a bubble of synctest.
+type stage struct {
+	watch    *controllers.Watch
+	streams  streams
+	lines    *lines
+	keyboard *io.PipeWriter
+	screen   *safeBuffer
+}
+
+func newStage(t *testing.T, l leader) *stage {
+	in, keyboard := io.Pipe()
+	screen := new(safeBuffer)
+	l.begun = time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	st := &stage{
+		watch:    controllers.Start(ctx, l, "/registry", controllers.DefaultInterval, time.Now),
+		streams:  streams{in: in, out: io.Discard, err: screen},
+		lines:    newLines(in),
+		keyboard: keyboard,
+		screen:   screen,
+	}
+	t.Cleanup(func() {
+		cancel()
+		st.watch.Wait()
+		_ = keyboard.Close() // and with it the read that stays behind
+	})
+	return st
+}
+
+// later does something after a while, while the conversation goes on.
+func later(d time.Duration, do func()) { time.AfterFunc(d, do) }
+
+func (st *stage) enter() { fmt.Fprintln(st.keyboard) }
+
+// shows checks the screen: what is on it, and that it fits.
+func (st *stage) shows(t *testing.T, want ...string) {
+	t.Helper()
+	text := st.screen.String()
+	for _, words := range want {
+		if !strings.Contains(text, words) {
+			t.Errorf("%q is not on the screen:\n%s", words, text)
+		}
+	}
+	for line := range strings.SplitSeq(regexp.MustCompile(`\r\x1b\[K`).ReplaceAllString(text, "\n"), "\n") {
+		if len([]rune(line)) > width {
+			t.Errorf("wider than %d columns: %q", width, line)
+		}
+	}
+}
+
+func TestOfferStop(t *testing.T) {
+	kubeadm := node("/nowhere").staticPod("a static pod", kubeadmManifests)
+	kubeadm.note = ""
+	tests := []struct {
+		name    string
+		leader  leader
+		layout  layout
+		meddle  func(st *stage, cancel func())
+		stopped bool
+		err     error
+		shows   []string
+	}{
+		{
+			name: "the operator stops it", leader: leader{stops: 20, next: never}, layout: kubeadm, stopped: true,
+			shows: []string{
+				"kube-controller-manager is alive: master1_a leads.", "On EVERY control-plane node, as root:\n\n  mkdir -p /etc/kubernetes/etcdsweep-parked\n",
+				"  mv /etc/kubernetes/manifests/kube-controller-manager.yaml \\\n     /etc/kubernetes/etcdsweep-parked/\n",
+				"it is alive", "it stands still: 10s of 15s", "\x1b[Kstopped: no kube-controller-manager has led for 15s\n",
+			},
+		},
+		{
+			name: "another one takes over", leader: leader{stops: 20, next: 30, ends: 40}, layout: kubeadm, stopped: true,
+			shows: []string{"now master2_b leads: stop it there as well\n", "stopped: "},
+		},
+		{
+			name: "Enter", leader: leader{stops: never, next: never}, layout: layout{}, meddle: func(st *stage, _ func()) { st.enter() },
+			shows: []string{"This node does not show how it is run. On EVERY control-plane node, stop it", "going on with it alive\n"},
+		},
+		{
+			name: "lost terminal", leader: leader{stops: never, next: never}, layout: k3s(), meddle: func(st *stage, _ func()) { _ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF) },
+			shows: []string{"systemctl restart k3s", "one node after the other", "the terminal is lost: going on with it alive\n"},
+		},
+		{
+			name: "interrupted", leader: leader{stops: never, next: never}, layout: node("/nowhere").rke2(), meddle: func(_ *stage, cancel func()) { cancel() },
+			err: apply.ErrInterrupted, shows: []string{"Do not restart rke2-server"},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := newStage(t, test.leader)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if sight, err := st.watch.Await(ctx, controllers.DefaultStill); err != nil || !sight.Moving {
+					t.Fatalf("%+v, %v", sight, err)
+				}
+				if test.meddle != nil {
+					later(7*time.Second, func() { test.meddle(st, cancel) })
+				}
+				stopped, err := offerStop(ctx, st.watch, test.layout, controllers.DefaultStill, st.streams, st.lines)
+				if stopped != test.stopped || !errors.Is(err, test.err) {
+					t.Errorf("stopped %t, error %v", stopped, err)
+				}
+				st.shows(t, test.shows...)
+			})
+		})
+	}
+}
+
+func TestOfferStart(t *testing.T) {
+	for name, meddle := range map[string]func(*stage){
+		"back": nil, "Enter": (*stage).enter, "lost terminal": func(st *stage) { _ = st.keyboard.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := newStage(t, leader{next: 40, ends: never})
+				begun := time.Now()
+				if meddle != nil {
+					later(7*time.Second, func() { meddle(st) })
+				}
+				back, err := offerStart(t.Context(), st.watch, node("/nowhere").rke2(), st.streams, st.lines)
+				if back != (meddle == nil) || err != nil {
+					t.Errorf("back %t, error %v", back, err)
+				}
+				words := "kube-controller-manager is back: master2_b leads\n"
+				if meddle != nil {
+					words = "not back yet\n"
+					if took := time.Since(begun); took > 8*time.Second {
+						t.Errorf("took %v", took)
+					}
+				}
+				st.shows(t, words, "kube-controller-manager.yaml \\\n     /var/lib/rancher/rke2/agent/pod-manifests/\n")
+			})
+		})
+	}
+}
+
+// The second conversation takes over the read that the first one has left behind. What was typed in between is not for it.
+func TestOffersShareTheKeyboard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, leader{stops: 20, next: never})
+		if stopped, err := offerStop(t.Context(), st.watch, layout{}, controllers.DefaultStill, st.streams, st.lines); !stopped || err != nil {
+			t.Fatal(stopped, err)
+		}
+		st.enter() // during the sweep
+		synctest.Wait()
+		later(30*time.Second, st.enter)
+		begun := time.Now()
+		if back, err := offerStart(t.Context(), st.watch, layout{}, st.streams, st.lines); back || err != nil {
+			t.Error(back, err)
+		}
+		if took := time.Since(begun); took != 30*time.Second {
+			t.Errorf("took %v: the Enter of before counted", took)
+		}
+	})
+}
