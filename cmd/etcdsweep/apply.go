@@ -1,23 +1,20 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"etcdsweep/etcdops"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
+	"etcdsweep/plan/controllers"
 )
 
 type applyOptions struct {
@@ -30,8 +27,10 @@ type applyOptions struct {
 	chaseMax    int64
 	settle      time.Duration
 	settleMax   time.Duration
-	allow       []string
-	output      string
+
+	leaseDuration time.Duration
+	allow         []string
+	output        string
 }
 
 func newApplyCommand(s streams) *cobra.Command {
@@ -61,6 +60,7 @@ same plan can be applied again. A second Ctrl-C ends the process at once.`,
 	f.DurationVar(&o.settle, "settle", 0, "time without births to wait for between roots and pods (default: by the pace of births, 5s to 60s)")
 	f.DurationVar(&o.settleMax, "settle-max", apply.DefaultSettleMax, "stop if births go on for longer")
 	f.StringSliceVar(&o.allow, "allow", nil, "accept a risk by its name: "+strings.Join(apply.Allowances(), ", "))
+	f.DurationVar(&o.leaseDuration, "lease-duration", controllers.DefaultStill, "how long "+controllerManager+"'s lease stands still when nobody leads")
 	f.StringVar(&o.stateDir, "state-dir", "", "where runs are kept (default: /var/lib/etcdsweep for root, else $XDG_STATE_HOME/etcdsweep)")
 	addOutputFlag(cmd, &o.output)
 	o.addFlags(cmd)
@@ -80,6 +80,8 @@ func (o *applyOptions) validate() error {
 		return usagef("--chase-max %d: want 0, for the default, or more", o.chaseMax)
 	case o.settle < 0 || o.settleMax < 0:
 		return usagef("--settle and --settle-max: want 0s or more")
+	case o.leaseDuration <= 0:
+		return usagef("--lease-duration %s: want more than 0s", o.leaseDuration)
 	}
 	for _, name := range o.allow {
 		if !slices.Contains(apply.Allowances(), name) {
@@ -90,6 +92,7 @@ func (o *applyOptions) validate() error {
 }
 
 func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) (err error) {
+	outliveTerminal()
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -97,7 +100,8 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 	if err != nil {
 		return err
 	}
-	if err := o.confirmed(ctx, p, s); err != nil {
+	input := newLines(s.in)
+	if err := o.confirmed(ctx, p, s, input); err != nil {
 		return err
 	}
 	stateDir, err := stateDir(o.stateDir)
@@ -118,13 +122,21 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 		return err
 	}
 	again := "etcdsweep apply " + shellQuote(path) + " --confirm " + p.ID[:plan.MinConfirm] + repeat(cmd.Flags())
-	return o.carryOut(ctx, client, p, session, again)
+	return o.carryOut(ctx, client, p, session, input, again)
 }
 
 // carryOut runs the plan, and says what became of it. An interrupted run is told how to go on: by the command again.
-func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *plan.File, s *session, again string) error {
+func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *plan.File, s *session, input *lines, again string) error {
 	quiet := s.warnWhenInterrupted(ctx)
 	defer quiet()
+	layout := findLayout("/")
+	var offer func(context.Context, *controllers.Watch) error
+	if s.interactive() {
+		offer = func(ctx context.Context, w *controllers.Watch) error {
+			_, err := offerStop(ctx, w, layout, o.leaseDuration, s.streams, input)
+			return err
+		}
+	}
 	report, err := apply.Run(ctx, apply.Config{
 		Plan:        p,
 		Cluster:     cluster{client, p.Header.Prefix},
@@ -138,8 +150,12 @@ func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *
 		ChaseMax:    o.chaseMax,
 		Settle:      o.settle,
 		SettleMax:   o.settleMax,
-		Now:         time.Now,
-		Observe:     s.screen.observe,
+
+		LeaseDuration: o.leaseDuration,
+		OfferStop:     offer,
+
+		Now:     time.Now,
+		Observe: s.screen.observe,
 	})
 	s.screen.close()
 	if report == nil {
@@ -154,26 +170,37 @@ func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *
 	if !report.State.Finished() {
 		printNext(s.out, []string{again})
 	}
+	return errors.Join(err, o.startAgain(ctx, client, p, report, s, layout, input))
+}
+
+// startAgain ends a run through which kube-controller-manager stood still: it has to be started again. On a terminal it
+// waits until it leads.
+func (o *applyOptions) startAgain(ctx context.Context, client *etcdops.Client, p *plan.File, report *apply.Report, s *session, l layout, input *lines) error {
+	if seen := report.Controllers; !seen.Found || seen.Alive || !report.State.Finished() {
+		return nil
+	}
+	if !s.interactive() {
+		s.screen.warn(controllerManager + " stands still; if the undo is not wanted, " + l.startWords())
+		return nil
+	}
+	watching, cancel := context.WithCancel(ctx)
+	w := controllers.Start(watching, client, p.Header.Prefix, controllers.DefaultInterval, time.Now)
+	defer w.Wait()
+	defer cancel()
+	_, err := offerStart(ctx, w, l, s.streams, input)
 	return err
 }
 
 // confirmed makes sure that the operator means this plan: by --confirm, or by typing its ID.
-func (o *applyOptions) confirmed(ctx context.Context, p *plan.File, s streams) error {
+func (o *applyOptions) confirmed(ctx context.Context, p *plan.File, s streams, input *lines) error {
 	typed := o.confirm
 	if typed == "" {
-		terminal, ok := s.in.(*os.File)
-		if !ok || !term.IsTerminal(int(terminal.Fd())) {
+		if !s.interactive() {
 			return usagef("--confirm is missing: the head of the plan's ID, as show prints it")
 		}
 		printPlan(s.err, p)
 		fmt.Fprintf(s.err, "\nThis deletes %s keys. Type the first %d digits of the plan's ID to go on: ", count(p.Trailer.Entries), plan.MinConfirm)
-		line, err := await(ctx, func() (string, error) {
-			line, err := bufio.NewReader(s.in).ReadString('\n')
-			if errors.Is(err, io.EOF) {
-				err = nil // what was typed counts
-			}
-			return line, err
-		})
+		line, err := input.read(ctx)
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 
 // offerStop is the conversation before a run, on a terminal: kube-controller-manager is alive, and best stopped. It returns
 // true once no record of it has moved for still; false when the operator goes on with it alive by Enter, or when the terminal
-// is lost, since nobody can stop anything from there. The error is apply.ErrInterrupted when ctx ends, else the watch's.
+// is lost, since nobody can stop anything from there. The error is run.ErrInterrupted when ctx ends, else the watch's.
 func offerStop(ctx context.Context, w *controllers.Watch, l layout, still time.Duration, s streams, input *lines) (stopped bool, err error) {
 	leader := w.Sight().Holder
 	fmt.Fprintf(s.err, "\n%s is alive: %s leads.\n", controllerManager, cmp.Or(leader, "one"))

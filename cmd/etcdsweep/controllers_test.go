@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"etcdsweep/decode"
-	"etcdsweep/plan/apply"
 	"etcdsweep/plan/controllers"
+	"etcdsweep/plan/run"
 )
 
 // leader is a source of a lease that its holder renews every 2 s, a little after the full second, until it is stopped; the
@@ -122,7 +122,7 @@ func TestOfferStop(t *testing.T) {
 		},
 		{
 			name: "interrupted", leader: leader{stops: never, next: never}, layout: node("/nowhere").rke2(), meddle: func(_ *stage, cancel func()) { cancel() },
-			err: apply.ErrInterrupted, shows: []string{"Do not restart rke2-server"},
+			err: run.ErrInterrupted, shows: []string{"Do not restart rke2-server"},
 		},
 	}
 	for _, test := range tests {

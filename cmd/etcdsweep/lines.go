@@ -3,9 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 
-	"etcdsweep/plan/apply"
+	"etcdsweep/plan/run"
 )
 
 // lines reads lines that an operator types while something else is waited for. It reads only when a line is asked for, one at
@@ -16,7 +17,13 @@ import (
 // and the read fails instead, as on a terminal that is lost.
 type lines struct {
 	in      *bufio.Reader
-	pending chan error // of the read under way, if there is one; nil is a line
+	pending chan line // of the read under way, if there is one
+}
+
+// line is one that was typed, or why none will come.
+type line struct {
+	text string
+	err  error
 }
 
 func newLines(in io.Reader) *lines { return &lines{in: bufio.NewReader(in)} }
@@ -30,17 +37,31 @@ func (l *lines) fresh() {
 	}
 }
 
-// next returns where the end of a line is told, or that no more will come.
-func (l *lines) next() <-chan error {
+// next returns where the next line is told, or that no more will come.
+func (l *lines) next() <-chan line {
 	if l.pending == nil {
-		pending := make(chan error, 1)
+		pending := make(chan line, 1)
 		l.pending = pending
 		go func() {
-			_, err := l.in.ReadString('\n')
-			pending <- err
+			text, err := l.in.ReadString('\n')
+			pending <- line{text, err}
 		}()
 	}
 	return l.pending
+}
+
+// read waits for a line, or for the end of ctx. What was typed before the end of the input is a line.
+func (l *lines) read(ctx context.Context) (string, error) {
+	select {
+	case line := <-l.next():
+		l.pending = nil
+		if errors.Is(line.err, io.EOF) {
+			line.err = nil
+		}
+		return line.text, line.err
+	case <-ctx.Done():
+		return "", run.ErrInterrupted
+	}
 }
 
 // ending is why a wait ended.
@@ -53,20 +74,20 @@ const (
 )
 
 // unlessEnter waits for what wait waits for, or for Enter, or for the end of the input, whichever is first; wait has returned
-// then. If ctx ends first the error is apply.ErrInterrupted.
+// then. If ctx ends first the error is run.ErrInterrupted.
 func unlessEnter[T any](ctx context.Context, l *lines, wait func(context.Context) (T, error)) (result T, end ending, err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	seen := make(chan struct{})
 	l.fresh()
-	line := l.next()
+	typed := l.next()
 	go func() {
 		defer close(seen)
 		result, err = wait(waiting)
 	}()
 	select {
 	case <-seen:
-	case lineErr := <-line:
+	case line := <-typed:
 		l.pending = nil
 		cancel()
 		<-seen
@@ -74,12 +95,12 @@ func unlessEnter[T any](ctx context.Context, l *lines, wait func(context.Context
 			return result, endSeen, nil // both at once
 		}
 		end, err = endEnter, nil
-		if lineErr != nil {
+		if line.err != nil {
 			end = endInput
 		}
 	}
 	if ctx.Err() != nil {
-		return result, end, apply.ErrInterrupted
+		return result, end, run.ErrInterrupted
 	}
 	return result, end, err
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
 // streams is the contract of the screen: results go to out, as text for people or as JSON for programs; progress, log,
@@ -42,6 +44,14 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 		c.err = fmt.Errorf("write the result: %w", err)
 	}
 	return n, err
+}
+
+// interactive reports whether there is somebody to ask: questions are asked on a terminal, and answered on one.
+func (s streams) interactive() bool { return isTerminal(s.in) && isTerminal(s.err) }
+
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // forgiving returns the streams of a command that goes on when nobody reads what it says.

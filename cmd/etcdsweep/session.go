@@ -36,6 +36,10 @@ type session struct {
 	log  *os.File
 }
 
+// outliveTerminal makes the process go on when its terminal is lost, or is somebody else's: whoever reads what it says may be
+// gone, and a question to nobody is as good as answered. SIGHUP is ignored from the beginning.
+func outliveTerminal() { signal.Ignore(syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU) }
+
 // openSession locks the cluster of the plan, and makes the directory of its run or finds it. The caller closes the session.
 func openSession(stateDir string, p *plan.File, opened journal.Opened, s streams) (_ *session, err error) {
 	lock, err := run.LockCluster(stateDir, p.Header.Cluster.SystemUID, opened, time.Now())
@@ -55,7 +59,6 @@ func openSession(stateDir string, p *plan.File, opened journal.Opened, s streams
 	if err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
-	signal.Ignore(syscall.SIGPIPE) // whoever reads what it says may be gone, the run goes on
 	s = s.forgiving()
 	screen := newScreen(s.err)
 	screen.file = slog.New(slog.NewTextHandler(log, nil))
