@@ -125,7 +125,11 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	}
 	defer r.watchControllers(context.WithoutCancel(ctx))()
 	err = r.steps(ctx)
-	if err != nil && ctx.Err() != nil && !errors.Is(err, run.ErrInterrupted) {
+	switch {
+	case ctx.Err() == nil || err == nil || errors.Is(err, run.ErrInterrupted):
+	case errors.Is(err, context.Canceled):
+		err = run.ErrInterrupted
+	default: // something else went wrong as well
 		err = fmt.Errorf("%w: %w", run.ErrInterrupted, err)
 	}
 	return r.conclude(err)

@@ -140,6 +140,10 @@ func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, cand
 		if err != nil {
 			return nil, err
 		}
+		if reason == anotherUID && r.mayHaveDeleted(c) {
+			p.judged(r.absent(c))
+			continue
+		}
 		if reason != "" {
 			p.judged(journal.Verdict{Key: c.key, Outcome: journal.Skipped, Reason: reason})
 			continue
@@ -175,10 +179,14 @@ func (r *sweeper) read(ctx context.Context, candidates []candidate) error {
 	return nil
 }
 
-// absent judges a candidate that is not there. If an earlier attempt has archived it and was killed, it may have deleted it.
+// mayHaveDeleted reports whether an earlier attempt has archived the candidate and was killed before it could say what became
+// of it.
+func (r *sweeper) mayHaveDeleted(c *candidate) bool { return c.doubt && r.archived[c.key] > 0 }
+
+// absent judges a candidate that is not there any more.
 func (r *sweeper) absent(c *candidate) journal.Verdict {
-	if modRevision := r.archived[c.key]; c.doubt && modRevision > 0 {
-		return journal.Verdict{Key: c.key, Outcome: journal.GoneUnknown, CreateRevision: c.createRevision, ModRevision: modRevision}
+	if r.mayHaveDeleted(c) {
+		return journal.Verdict{Key: c.key, Outcome: journal.GoneUnknown, CreateRevision: c.createRevision, ModRevision: r.archived[c.key]}
 	}
 	return journal.Verdict{Key: c.key, Outcome: journal.AlreadyGone}
 }
