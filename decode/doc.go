@@ -1,5 +1,6 @@
 // Package decode turns what Kubernetes stores in etcd into what etcdsweep decides on: [Decode] reads a value, [Resource]
-// reads and makes keys. It does no I/O, keeps no state, and its functions may be called from many goroutines.
+// reads and makes keys, [LeaderIdentity] reads who leads. It does no I/O, keeps no state, and its functions may be called
+// from many goroutines.
 //
 // # What it guarantees
 //

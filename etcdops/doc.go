@@ -12,5 +12,6 @@
 //   - Every request ends: those of a sort that is answered at once have Config.CommandTimeout, and the others end with their context.
 //   - No goroutine outlives [Client.Close].
 //
-// It doesn't guarantee that a request whose answer was lost was not carried out. Whoever deletes reads again.
+// It doesn't guarantee that a request whose answer was lost was not carried out. Whoever deletes reads again, unless the error
+// is a [*RefusedError]: etcd certainly did nothing then.
 package etcdops

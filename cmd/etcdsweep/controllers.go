@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,16 +112,23 @@ unit, a container, or a part of another server.
 	}
 }
 
-// foldCommand breaks a command that is too long for the screen where a shell takes it for one all the same.
+// foldCommand breaks a command that is too long for the screen before its paths, where a shell takes it for one all the same.
+// One whose paths are quoted stays as it is.
 func foldCommand(command string) string {
-	i := strings.LastIndex(command, " /")
-	if len(command)+2 <= width || i < 0 {
+	const room = width - len("  ") - len(` \`)
+	parts := strings.Split(command, " /")
+	if len(command)+2 <= width || slices.ContainsFunc(parts[1:], func(path string) bool { return strings.Contains(path, "'") }) {
 		return command
 	}
-	if quoted := strings.Contains(command[i:], "'") || strings.Count(command[:i], "'")%2 != 0; quoted {
-		return command
+	folded, line := parts[0], len(parts[0])
+	for _, path := range parts[1:] {
+		if line+len(" /")+len(path) <= room {
+			folded, line = folded+" /"+path, line+len(" /")+len(path)
+			continue
+		}
+		folded, line = folded+" \\\n     /"+path, len("   /")+len(path)
 	}
-	return command[:i] + " \\\n    " + command[i:]
+	return folded
 }
 
 // statusLine is a line of a terminal that is written over.

@@ -169,7 +169,7 @@ func TestOfferStart(t *testing.T) {
 						t.Errorf("took %v", took)
 					}
 				}
-				st.shows(t, words, "kube-controller-manager.yaml \\\n     /var/lib/rancher/rke2/agent/pod-manifests/\n")
+				st.shows(t, words, "  mv -n \\\n     /var/lib/rancher/rke2/agent/etcdsweep-parked/kube-controller-manager.yaml \\\n     /var/lib/rancher/rke2/agent/pod-manifests/\n")
 			})
 		})
 	}
@@ -193,4 +193,19 @@ func TestOffersShareTheKeyboard(t *testing.T) {
 			t.Errorf("took %v: the Enter of before counted", took)
 		}
 	})
+}
+
+func TestFoldCommand(t *testing.T) {
+	long := "/" + strings.Repeat("x", 60)
+	for _, test := range []struct{ command, want string }{
+		{"systemctl stop kube-controller-manager", "systemctl stop kube-controller-manager"},
+		{"mv /a /b", "mv /a /b"},
+		{"mv " + long + " /bbbbbbbbbbbbbbbbbb", "mv " + long + " \\\n     /bbbbbbbbbbbbbbbbbb"},
+		{"mv -n " + long + "yyyyyyyyyyyy /b", "mv -n \\\n     " + long + "yyyyyyyyyyyy \\\n     /b"},
+		{"mv " + long + " '/b c /d eeeeeeeeeeeeeee'", "mv " + long + " '/b c /d eeeeeeeeeeeeeee'"},
+	} {
+		if got := foldCommand(test.command); got != test.want {
+			t.Errorf("%q: got %q, want %q", test.command, got, test.want)
+		}
+	}
 }

@@ -98,7 +98,7 @@ func (n node) staticPod(name, manifests string) layout {
 	l := layout{
 		name:  name,
 		stop:  []string{"mkdir -p " + shellQuote(parking), "mv " + from + " " + shellQuote(parking+"/")},
-		start: []string{"mv " + parked + " " + shellQuote(manifests+"/")},
+		start: []string{"mv -n " + parked + " " + shellQuote(manifests+"/")}, // a newer one that an upgrade has put there stays
 	}
 	if !n.has(manifests, manifestName) && !n.has(parking, manifestName) {
 		l.note = manifestName + " is neither in\n" + manifests + " nor in\n" + parking + ":\nlook where it was moved on this node."

@@ -26,11 +26,11 @@ func TestFindLayout(t *testing.T) {
 		{
 			name: "kubeadm", files: []string{kubeadm + "kube-controller-manager.yaml", kubeadm + "kube-apiserver.yaml"}, layout: "a static pod",
 			stop:  "mv /etc/kubernetes/manifests/kube-controller-manager.yaml /etc/kubernetes/etcdsweep-parked/",
-			start: "mv /etc/kubernetes/etcdsweep-parked/kube-controller-manager.yaml /etc/kubernetes/manifests/",
+			start: "mv -n /etc/kubernetes/etcdsweep-parked/kube-controller-manager.yaml /etc/kubernetes/manifests/",
 		},
 		{
 			name: "kubeadm, stopped", files: []string{parked + "kube-controller-manager.yaml", kubeadm + "kube-apiserver.yaml"}, layout: "a static pod",
-			start: "mv /etc/kubernetes/etcdsweep-parked/kube-controller-manager.yaml /etc/kubernetes/manifests/",
+			start: "mv -n /etc/kubernetes/etcdsweep-parked/kube-controller-manager.yaml /etc/kubernetes/manifests/",
 		},
 		{
 			name: "kubeadm, moved elsewhere", files: []string{kubeadm + "kube-apiserver.yaml"}, layout: "a static pod", note: "look where it was moved",
@@ -39,7 +39,7 @@ func TestFindLayout(t *testing.T) {
 			name: "kubelet with another directory", files: []string{"/etc/kubelet.d/kube-controller-manager.yaml"}, layout: "a static pod",
 			config: "kind: KubeletConfiguration\nstaticPodPath: \"/etc/kubelet.d\"\n",
 			stop:   "mv /etc/kubelet.d/kube-controller-manager.yaml /etc/etcdsweep-parked/",
-			start:  "mv /etc/etcdsweep-parked/kube-controller-manager.yaml /etc/kubelet.d/",
+			start:  "mv -n /etc/etcdsweep-parked/kube-controller-manager.yaml /etc/kubelet.d/",
 		},
 		{
 			name: "kubelet whose directory needs quotes", files: []string{"/etc/my pods/kube-controller-manager.yaml"}, layout: "a static pod",
@@ -51,7 +51,7 @@ func TestFindLayout(t *testing.T) {
 		{
 			name: "RKE2", files: []string{rke2 + "kube-controller-manager.yaml"}, layout: "a static pod of RKE2", note: "Do not restart rke2-server",
 			stop:  "mv /var/lib/rancher/rke2/agent/pod-manifests/kube-controller-manager.yaml /var/lib/rancher/rke2/agent/etcdsweep-parked/",
-			start: "mv /var/lib/rancher/rke2/agent/etcdsweep-parked/kube-controller-manager.yaml /var/lib/rancher/rke2/agent/pod-manifests/",
+			start: "mv -n /var/lib/rancher/rke2/agent/etcdsweep-parked/kube-controller-manager.yaml /var/lib/rancher/rke2/agent/pod-manifests/",
 		},
 		{
 			name: "RKE2, stopped", files: []string{"/var/lib/rancher/rke2/agent/etcdsweep-parked/kube-controller-manager.yaml"}, layout: "a static pod of RKE2",
