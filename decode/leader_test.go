@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -181,7 +180,8 @@ func typedLeader(value []byte) (holder string, class int) {
 	default:
 		return "", leaderRefused
 	}
-	if _, ok := newTyped(meta.APIVersion, meta.Kind); !ok {
+	object, ok := newTyped(meta.APIVersion, meta.Kind)
+	if !ok {
 		return "", leaderRefused
 	}
 	switch group, _, grouped := strings.Cut(meta.APIVersion, "/"); {
@@ -198,11 +198,6 @@ func typedLeader(value []byte) (holder string, class int) {
 			return "", leaderRefused
 		}
 		return "", leaderAbsent
-	}
-	// Not metav1.PartialObjectMetadata: what these kinds have beside the metadata must be as it should.
-	object := metav1.Object(new(corev1.Endpoints))
-	if meta.Kind == "ConfigMap" {
-		object = new(corev1.ConfigMap)
 	}
 	if fill(object) != nil {
 		return "", leaderRefused
