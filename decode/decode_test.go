@@ -100,7 +100,10 @@ func oddities() []oddity {
 		longOne  = []byte{0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x7e} // 1, and bits beyond the 64th
 		metadata = func(fields ...[]byte) []byte { return envelope("v1", "Pod", chunk(1, message(fields...))) }
 		spec     = func(fields ...[]byte) []byte { return envelope("v1", "Pod", chunk(2, message(fields...))) }
-		source   = func(fields ...[]byte) []byte { return chunk(1, chunk(2, message(fields...))) }
+		defines  = func(fields ...[]byte) []byte {
+			return envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", message(fields...))
+		}
+		source = func(fields ...[]byte) []byte { return chunk(1, chunk(2, message(fields...))) }
 	)
 	return []oddity{
 		{"no fields at all", envelope("v1", "Pod", nil), true},
@@ -160,6 +163,25 @@ func oddities() []oddity {
 		{"two controllers", metadata(chunk(13, number(6, 1)), chunk(13, number(6, 1))), true},
 		{"pod fields in another kind", envelope("example.com/v1", "Pod", message(chunk(2, text(10, "node")), chunk(3, text(1, "Failed")))), true},
 
+		{"claim with a volume", envelope("v1", "PersistentVolumeClaim", chunk(2, message(text(1, "ReadWriteOnce"), text(3, "old"), text(3, "pv")))), true},
+		{"claim with a volume as a number", envelope("v1", "PersistentVolumeClaim", chunk(2, number(3, 1))), false},
+		{"claim of another version", envelope("v2", "PersistentVolumeClaim", chunk(2, text(3, "pv"))), false},
+		{"claim in another group", envelope("example.com/v1", "PersistentVolumeClaim", chunk(2, text(3, "pv"))), true},
+		{"volume with a policy", envelope("v1", "PersistentVolume", message(chunk(2, text(5, "Retain")), chunk(2, text(5, "Delete")))), true},
+		{"volume of another version", envelope("v2", "PersistentVolume", nil), false},
+		{"definition", defines(chunk(1, text(1, "reports.example.com")), chunk(2, message(
+			text(1, "example.com"), chunk(3, message(text(1, "reports"), text(4, "Report"))), text(4, "Namespaced")))), true},
+		{"definition in parts", defines(chunk(2, message(text(1, "example.com"), chunk(3, text(1, "reports")))), chunk(2, chunk(3, text(4, "Report")))), true},
+		{"definition with other fields", defines(chunk(2, message(text(2, "v1"), chunk(7, text(1, "v1")), number(10, 1), text(4, "Cluster")))), true},
+		{"definition with names as a number", defines(chunk(2, number(3, 1))), false},
+		{"definition v1beta1", envelope("apiextensions.k8s.io/v1beta1", "CustomResourceDefinition", chunk(2, text(1, "example.com"))), true},
+		{"definition v2", envelope("apiextensions.k8s.io/v2", "CustomResourceDefinition", chunk(2, text(1, "example.com"))), false},
+
+		{"JSON claim", []byte(`{"apiVersion":"v1","kind":"PersistentVolumeClaim","spec":{"volumeName":"pv","resources":{"requests":{"storage":"1Gi"}}}}`), true},
+		{"JSON volume", []byte(`{"apiVersion":"v1","kind":"PersistentVolume","spec":{"persistentVolumeReclaimPolicy":"Delete"}}`), true},
+		{"JSON definition", []byte(`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","spec":{"group":"example.com","names":{"plural":"reports","kind":"Report"},"scope":"Namespaced"}}`), true},
+		{"CBOR claim", []byte("\xd9\xd9\xf7\xa3JapiVersionBv1DkindUPersistentVolumeClaimDspec\xa1JvolumeNameBpv"), true},
+		{"CBOR definition", []byte("\xd9\xd9\xf7\xa3JapiVersionWapiextensions.k8s.io/v1DkindX\x18CustomResourceDefinitionDspec\xa2EgroupAgEnames\xa1FpluralAp"), true},
 		{"CBOR with invalid UTF-8", []byte("\xd9\xd9\xf7\xa3JapiVersionBv1DkindFReportHmetadata\xa1DnameBn\xff"), true},
 		{"CBOR pod", []byte("\xd9\xd9\xf7\xa4JapiVersionBv1DkindCPodHmetadata\xa1DnameApDspec\xa1Gvolumes\x81\xa2DnameAvIephemeral\xa0"), true},
 		{"CBOR with a repeated field", []byte("\xd9\xd9\xf7\xa3JapiVersionBv1DkindFReportDkindFReport"), false},
@@ -326,6 +348,9 @@ func FuzzDecode(f *testing.F) {
 		agree(t, envelope("v1", "Pod", b))
 		agree(t, envelope("v1", "Pod", chunk(1, b)))
 		agree(t, envelope("v1", "Pod", chunk(2, b)))
+		agree(t, envelope("v1", "PersistentVolumeClaim", chunk(2, b)))
+		agree(t, envelope("v1", "PersistentVolume", chunk(2, b)))
+		agree(t, envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", chunk(2, b)))
 	})
 }
 

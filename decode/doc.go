@@ -18,6 +18,7 @@
 //   - It does not validate. What it steps over may be damaged, so it accepts more than the typed decoders do. Never encode an
 //     Object again: what must be put back is the value as it was stored.
 //   - It does not decrypt.
-//   - It does not know the fields of any kind but Pod beyond the metadata, which is field 1 of every stored kind.
+//   - Beyond the metadata, which is field 1 of every stored kind, it knows fields of Pods, PersistentVolumeClaims,
+//     PersistentVolumes and CustomResourceDefinitions only.
 //   - It does not default or convert: an object stays in the version in which it was stored, from Kubernetes 1.16 to 1.37.
 package decode

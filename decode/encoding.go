@@ -57,23 +57,48 @@ func checked(o Object, encoding Encoding, err error) (Object, error) {
 	return o, nil
 }
 
-// isPod reports whether the type of the object is Pod. It is an error if the object has no type, or if it is a Pod of a
-// version that this package does not know: what guards rest on would look empty.
-func (o *Object) isPod() (bool, error) {
+// form is a kind of which more is read than the metadata.
+type form int
+
+const (
+	plainForm form = iota // nothing but the metadata
+	podForm
+	claimForm
+	volumeForm
+	definitionForm
+)
+
+// form tells by the type of the object what is to be read of it. It is an error if the object has no type, or if it is of
+// a kind that is looked into and of a version that this package does not know: what decisions rest on would look empty.
+func (o *Object) form() (form, error) {
 	version, err := schema.ParseGroupVersion(o.APIVersion)
 	if err != nil {
-		return false, err
+		return plainForm, err
 	}
 	if version.Version == "" || o.Kind == "" {
-		return false, errors.New("no apiVersion or no kind")
+		return plainForm, errors.New("no apiVersion or no kind")
 	}
-	if version.Group != "" || o.Kind != "Pod" {
-		return false, nil
+	f := plainForm
+	switch version.Group {
+	case "":
+		switch o.Kind {
+		case "Pod":
+			f = podForm
+		case "PersistentVolumeClaim":
+			f = claimForm
+		case "PersistentVolume":
+			f = volumeForm
+		}
+	case "apiextensions.k8s.io":
+		if o.Kind == "CustomResourceDefinition" {
+			f = definitionForm
+		}
 	}
-	if version.Version != "v1" {
-		return false, fmt.Errorf("apiVersion %q of a Pod is not known", o.APIVersion)
+	known := version.Version == "v1" || f == definitionForm && version.Version == "v1beta1"
+	if f != plainForm && !known {
+		return plainForm, fmt.Errorf("apiVersion %q of a %s is not known", o.APIVersion, o.Kind)
 	}
-	return true, nil
+	return f, nil
 }
 
 // mirrorAnnotation is MirrorPodAnnotationKey in k8s.io/api core/v1.

@@ -90,7 +90,7 @@ func (l *leaderRecord) decodeProtobuf(unknown []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.isPod(); err != nil {
+	if _, err := d.form(); err != nil {
 		return err
 	}
 	l.kind = d.GroupKind()
@@ -141,7 +141,7 @@ func (l *leaderRecord) decodeTree(unmarshal func(into any) error) error {
 		return err
 	}
 	typed := Object{APIVersion: object.APIVersion, Kind: object.Kind}
-	if _, err := typed.isPod(); err != nil {
+	if _, err := typed.form(); err != nil {
 		return err
 	}
 	l.kind = typed.GroupKind()

@@ -30,6 +30,18 @@ type Object struct {
 	NodeName string
 	Phase    string   // Pending, Running, Succeeded, Failed or Unknown; "" if the status has none
 	Claims   []string // names of the PersistentVolumeClaims that its volumes use, generic ephemeral volumes included as POD-VOLUME
+
+	VolumeName    string      // of a PersistentVolumeClaim: the PersistentVolume that it is bound to; "" if to none
+	ReclaimPolicy string      // of a PersistentVolume: Retain, Delete or Recycle
+	Definition    *Definition // of a CustomResourceDefinition: what it defines; nil of all others
+}
+
+// Definition is what a CustomResourceDefinition says of where its resources are stored.
+type Definition struct {
+	Group  string
+	Plural string
+	Kind   string
+	Scope  string // Namespaced or Cluster
 }
 
 // GroupKind returns the API group and kind of the object.

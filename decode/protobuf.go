@@ -9,7 +9,8 @@ import (
 )
 
 // The field numbers in this file are those of the generated.proto files in apimachinery pkg/runtime and pkg/apis/meta/v1
-// and in k8s.io/api core/v1. They never change: what is stored depends on them.
+// and in k8s.io/api core/v1; those of a CustomResourceDefinition are the same in apiextensions-apiserver
+// pkg/apis/apiextensions/v1 and v1beta1. They never change: what is stored depends on them.
 
 // First allocations for an object: enough for most pods. Those of a larger one grow.
 const (
@@ -45,15 +46,31 @@ func (d *protobufDecoder) decodeUnknown(message []byte) error {
 	if err != nil {
 		return err
 	}
-	pod, err := d.isPod()
+	form, err := d.form()
 	if err != nil {
 		return err
 	}
 	if err := d.decodeRaw(raw); err != nil {
 		return err
 	}
-	if pod {
+	switch form {
+	case podForm:
 		return d.decodePod(raw)
+	case claimForm:
+		return inSpec(raw, func(r *reader) {
+			if r.field == 3 {
+				d.VolumeName = d.copy(r.bytes())
+			}
+		})
+	case volumeForm:
+		return inSpec(raw, func(r *reader) {
+			if r.field == 5 {
+				d.ReclaimPolicy = d.copy(r.bytes())
+			}
+		})
+	case definitionForm:
+		d.Definition = new(Definition)
+		return inSpec(raw, d.decodeDefinition)
 	}
 	return nil
 }
@@ -78,6 +95,42 @@ func (d *protobufDecoder) open(message []byte) (raw []byte, err error) {
 		}
 	}
 	return raw, r.err
+}
+
+// inSpec calls read for each field of the object's spec.
+func inSpec(raw []byte, read func(*reader)) error {
+	r := reader{buf: raw}
+	for r.next() {
+		if r.field == 2 {
+			spec := reader{buf: r.bytes()}
+			for spec.next() {
+				read(&spec)
+			}
+			r.message("spec", spec.err)
+		}
+	}
+	return r.err
+}
+
+// decodeDefinition reads the current field of a CustomResourceDefinition's spec.
+func (d *protobufDecoder) decodeDefinition(spec *reader) {
+	switch spec.field {
+	case 1:
+		d.Definition.Group = d.copy(spec.bytes())
+	case 3:
+		names := reader{buf: spec.bytes()}
+		for names.next() {
+			switch names.field {
+			case 1:
+				d.Definition.Plural = d.copy(names.bytes())
+			case 4:
+				d.Definition.Kind = d.copy(names.bytes())
+			}
+		}
+		spec.message("names", names.err)
+	case 4:
+		d.Definition.Scope = d.copy(spec.bytes())
+	}
 }
 
 func (d *protobufDecoder) decodeTypeMeta(message []byte) error {

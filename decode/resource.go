@@ -16,6 +16,27 @@ type Resource struct {
 	Namespaced bool
 }
 
+// Resource returns where the custom resources are stored that a CustomResourceDefinition defines: <group>/<plural>. It
+// fails if the definition leaves anything of that open, or if it is not the one of its own name, <plural>.<group>.
+func (o *Object) Resource() (Resource, error) {
+	d := o.Definition
+	switch {
+	case d == nil:
+		return Resource{}, fmt.Errorf("%s %s defines no resource", o.Kind, o.Name)
+	case d.Plural == "" || d.Group == "" || d.Kind == "" || strings.Contains(d.Plural+d.Group, "/"):
+		return Resource{}, fmt.Errorf("CustomResourceDefinition %s defines kind %q as %q in group %q", o.Name, d.Kind, d.Plural, d.Group)
+	case o.Name != d.Plural+"."+d.Group:
+		return Resource{}, fmt.Errorf("CustomResourceDefinition %s defines %s.%s", o.Name, d.Plural, d.Group)
+	case d.Scope != "Namespaced" && d.Scope != "Cluster":
+		return Resource{}, fmt.Errorf("CustomResourceDefinition %s has scope %q", o.Name, d.Scope)
+	}
+	return Resource{
+		GroupKind:  schema.GroupKind{Group: d.Group, Kind: d.Kind},
+		Path:       d.Group + "/" + d.Plural,
+		Namespaced: d.Scope == "Namespaced",
+	}, nil
+}
+
 // Key returns the key of an object. The namespace is left out if the resource is cluster-scoped. The names are taken as
 // they are: a name that no object can have makes a key that no object has.
 func (r Resource) Key(prefix, namespace, name string) string {

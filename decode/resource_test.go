@@ -229,3 +229,35 @@ func customResource(kind schema.GroupKind) (decode.Resource, bool) {
 	}
 	return decode.Resource{}, false
 }
+
+func TestCustomResource(t *testing.T) {
+	crd := func(name, group, plural, kind, scope string) decode.Object {
+		return decode.Object{Kind: "CustomResourceDefinition", Name: name, Definition: &decode.Definition{Group: group, Plural: plural, Kind: kind, Scope: scope}}
+	}
+	namespaced := crd("reports.policy.example.com", "policy.example.com", "reports", "Report", "Namespaced")
+	reports, err := namespaced.Resource()
+	if want, _ := customResource(schema.GroupKind{Group: "policy.example.com", Kind: "Report"}); err != nil || reports != want {
+		t.Errorf("got %+v, %v", reports, err)
+	}
+	cluster := crd("scans.policy.example.com", "policy.example.com", "scans", "Scan", "Cluster")
+	if got, err := cluster.Resource(); err != nil || got != scans {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	report := decode.Object{APIVersion: "policy.example.com/v1", Kind: "Report", Namespace: "ns", Name: "a"}
+	if err := reports.Check("/registry", "/registry/policy.example.com/reports/ns/a", &report); err != nil {
+		t.Error(err)
+	}
+	for _, object := range []decode.Object{
+		{Kind: "Report", Name: "a"},
+		crd("reports.policy.example.com", "policy.example.com", "scans", "Report", "Namespaced"),
+		crd("reports.policy.example.com", "policy.example.com", "reports", "", "Namespaced"),
+		crd(".policy.example.com", "policy.example.com", "", "Report", "Namespaced"),
+		crd("reports.", "", "reports", "Report", "Namespaced"),
+		crd("a/b.c", "c", "a/b", "Report", "Namespaced"),
+		crd("reports.policy.example.com", "policy.example.com", "reports", "Report", ""),
+	} {
+		if got, err := object.Resource(); err == nil || got != (decode.Resource{}) {
+			t.Errorf("%+v: got %+v, %v", object.Definition, got, err)
+		}
+	}
+}

@@ -44,6 +44,32 @@ type treePod struct {
 	} `json:"status"`
 }
 
+// treeClaim is what only PersistentVolumeClaims have.
+type treeClaim struct {
+	Spec struct {
+		VolumeName string `json:"volumeName"`
+	} `json:"spec"`
+}
+
+// treeVolume is what only PersistentVolumes have.
+type treeVolume struct {
+	Spec struct {
+		ReclaimPolicy string `json:"persistentVolumeReclaimPolicy"`
+	} `json:"spec"`
+}
+
+// treeDefinition is what only CustomResourceDefinitions have.
+type treeDefinition struct {
+	Spec struct {
+		Group string `json:"group"`
+		Names struct {
+			Plural string `json:"plural"`
+			Kind   string `json:"kind"`
+		} `json:"names"`
+		Scope string `json:"scope"`
+	} `json:"spec"`
+}
+
 // decodeJSON uses the decoder of apimachinery's JSON serializer: names are case-sensitive, unknown ones are skipped, of
 // repeated ones the last counts.
 func decodeJSON(text []byte) (Object, error) {
@@ -73,24 +99,36 @@ func fromCBOR(value []byte) (func(into any) error, error) {
 }
 
 func decodeTree(unmarshal func(into any) error) (Object, error) {
-	var (
-		o      Object
-		object treeObject
-		pod    treePod
-	)
+	var o Object
+	var object treeObject
 	if err := unmarshal(&object); err != nil {
 		return o, err
 	}
 	o.setObject(&object)
-	isPod, err := o.isPod()
-	if err != nil || !isPod {
+	form, err := o.form()
+	if err != nil {
 		return o, err
 	}
-	if err := unmarshal(&pod); err != nil {
-		return o, err
+	switch form {
+	case podForm:
+		var pod treePod
+		err = unmarshal(&pod)
+		o.setPod(&pod)
+	case claimForm:
+		var claim treeClaim
+		err = unmarshal(&claim)
+		o.VolumeName = claim.Spec.VolumeName
+	case volumeForm:
+		var volume treeVolume
+		err = unmarshal(&volume)
+		o.ReclaimPolicy = volume.Spec.ReclaimPolicy
+	case definitionForm:
+		var definition treeDefinition
+		err = unmarshal(&definition)
+		spec := &definition.Spec
+		o.Definition = &Definition{Group: spec.Group, Plural: spec.Names.Plural, Kind: spec.Names.Kind, Scope: spec.Scope}
 	}
-	o.setPod(&pod)
-	return o, nil
+	return o, err
 }
 
 func (o *Object) setObject(object *treeObject) {

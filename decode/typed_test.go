@@ -2,8 +2,11 @@ package decode_test
 
 import (
 	"bytes"
+	"errors"
+	"slices"
 	"sync"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -102,8 +105,12 @@ func newTyped(apiVersion, kind string) (metav1.Object, bool) {
 	if err != nil || version.Version == "" || kind == "" {
 		return nil, false
 	}
-	if kind == "Pod" && version.Group == "" && version.Version != "v1" {
+	looksInto := version.Group == "" && slices.Contains([]string{"Pod", "PersistentVolumeClaim", "PersistentVolume"}, kind)
+	if looksInto && version.Version != "v1" {
 		return nil, false
+	}
+	if version.Group == "apiextensions.k8s.io" && kind == "CustomResourceDefinition" {
+		return new(definition), version.Version == "v1" || version.Version == "v1beta1"
 	}
 	if object, err := scheme().New(version.WithKind(kind)); err == nil {
 		if object, ok := object.(metav1.Object); ok {
@@ -140,17 +147,93 @@ func project(encoding decode.Encoding, apiVersion, kind string, object metav1.Ob
 		})
 	}
 	_, o.Mirror = object.GetAnnotations()[corev1.MirrorPodAnnotationKey]
-	if pod, ok := object.(*corev1.Pod); ok {
-		o.NodeName = pod.Spec.NodeName
-		o.Phase = string(pod.Status.Phase)
-		for _, volume := range pod.Spec.Volumes {
+	switch object := object.(type) {
+	case *corev1.Pod:
+		o.NodeName = object.Spec.NodeName
+		o.Phase = string(object.Status.Phase)
+		for _, volume := range object.Spec.Volumes {
 			if volume.PersistentVolumeClaim != nil {
 				o.Claims = append(o.Claims, volume.PersistentVolumeClaim.ClaimName)
 			}
 			if volume.Ephemeral != nil {
-				o.Claims = append(o.Claims, pod.Name+"-"+volume.Name)
+				o.Claims = append(o.Claims, object.Name+"-"+volume.Name)
 			}
+		}
+	case *corev1.PersistentVolumeClaim:
+		o.VolumeName = object.Spec.VolumeName
+	case *corev1.PersistentVolume:
+		o.ReclaimPolicy = string(object.Spec.PersistentVolumeReclaimPolicy)
+	case *definition:
+		o.Definition = &decode.Definition{
+			Group: object.Spec.Group, Plural: object.Spec.Names.Plural, Kind: object.Spec.Names.Kind, Scope: object.Spec.Scope,
 		}
 	}
 	return o
+}
+
+// definition stands in for the CustomResourceDefinition of apiextensions-apiserver, which would bring all of apiserver
+// with it. Its Unmarshal rests on protowire, which accepts less than the generated decoders do, and reads the same.
+type definition struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Group string `json:"group"`
+		Names struct {
+			Plural string `json:"plural"`
+			Kind   string `json:"kind"`
+		} `json:"names"`
+		Scope string `json:"scope"`
+	} `json:"spec"`
+}
+
+func (d *definition) Unmarshal(message []byte) error {
+	return d.fields(message, map[protowire.Number]func([]byte) error{
+		1: d.ObjectMeta.Unmarshal,
+		2: func(spec []byte) error {
+			return d.fields(spec, map[protowire.Number]func([]byte) error{
+				1: into(&d.Spec.Group),
+				3: func(names []byte) error {
+					return d.fields(names, map[protowire.Number]func([]byte) error{1: into(&d.Spec.Names.Plural), 4: into(&d.Spec.Names.Kind)})
+				},
+				4: into(&d.Spec.Scope),
+			})
+		},
+	})
+}
+
+func into(s *string) func([]byte) error {
+	return func(b []byte) error {
+		*s = string(b)
+		return nil
+	}
+}
+
+func (d *definition) fields(message []byte, known map[protowire.Number]func([]byte) error) error {
+	for len(message) > 0 {
+		number, wire, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		message = message[n:]
+		read := known[number]
+		if read == nil {
+			if n = protowire.ConsumeFieldValue(number, wire, message); n < 0 {
+				return protowire.ParseError(n)
+			}
+			message = message[n:]
+			continue
+		}
+		if wire != protowire.BytesType {
+			return errors.New("wire type")
+		}
+		value, n := protowire.ConsumeBytes(message)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		if err := read(value); err != nil {
+			return err
+		}
+		message = message[n:]
+	}
+	return nil
 }
