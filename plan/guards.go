@@ -18,28 +18,43 @@ const jobTracking = "batch.kubernetes.io/job-tracking"
 type guard struct {
 	name  string
 	why   string
-	keeps func(*decode.Object) bool
+	keeps func(*decode.Object, Nodes) bool
 }
 
+// Guards that are spoken of elsewhere.
+const (
+	guardRunning  = "running-on-live-node"
+	guardDataLoss = "data-loss"
+	guardOrphan   = finalizerGuard + "orphan"
+)
+
 func guards() []guard {
-	controlledBy := func(group, kind string) func(*decode.Object) bool {
-		return func(o *decode.Object) bool {
+	controlledBy := func(group, kind string) func(*decode.Object, Nodes) bool {
+		return func(o *decode.Object, _ Nodes) bool {
 			ref := o.Controller()
 			return ref != nil && ref.GroupKind() == schema.GroupKind{Group: group, Kind: kind}
 		}
 	}
 	return []guard{
-		{"protected-namespace", "kube-system, kube-public and kube-node-lease hold the cluster itself", func(o *decode.Object) bool {
-			return slices.Contains([]string{"kube-system", "kube-public", "kube-node-lease"}, o.Namespace)
+		{"protected-namespace", "kube-system, kube-public and kube-node-lease hold the cluster itself", func(o *decode.Object, _ Nodes) bool {
+			return protected(o.Namespace)
 		}},
-		{"mirror-pod", "mirrors a static pod of its kubelet", func(o *decode.Object) bool { return o.Mirror }},
+		{"mirror-pod", "mirrors a static pod of its kubelet", func(o *decode.Object, _ Nodes) bool { return o.Mirror }},
 		{"daemonset-pod", "belongs to a DaemonSet", controlledBy("apps", "DaemonSet")},
 		{"statefulset-pod", "belongs to a StatefulSet", controlledBy("apps", "StatefulSet")},
-		{"pvc-user", "uses a PersistentVolumeClaim", func(o *decode.Object) bool { return len(o.Claims) > 0 }},
-		{"running-on-live-node", "runs on a node that is not known to be dead; the kubelet would kill it", func(o *decode.Object) bool {
-			return o.Phase == "Running" && o.NodeName != ""
+		{"pvc-user", "uses a PersistentVolumeClaim", func(o *decode.Object, _ Nodes) bool { return len(o.Claims) > 0 }},
+		{guardDataLoss, "a volume may be deleted with its claim, and what is on it", func(o *decode.Object, _ Nodes) bool {
+			return o.Kind == claimKind && o.GroupKind() == schema.GroupKind{Kind: claimKind}
 		}},
+		{guardRunning, "runs on a node that is not known to be dead; the kubelet would kill it", running},
 	}
+}
+
+const claimKind = "PersistentVolumeClaim"
+
+// running reports whether a pod runs on a node that is live, or of which nobody knows.
+func running(o *decode.Object, nodes Nodes) bool {
+	return o.Phase == "Running" && o.NodeName != "" && nodes.State(o.NodeName) != NodeDead
 }
 
 const finalizerGuard = "finalizer=" // and the finalizer's name
@@ -48,10 +63,17 @@ const finalizerGuard = "finalizer=" // and the finalizer's name
 type Guards struct {
 	rules  []guard
 	lifted []string
+	nodes  Nodes
 }
 
 // AllowCollateral lifts no guard, but the refusal of a plan whose roots take more with them than its entries.
 const AllowCollateral = "collateral"
+
+// With returns the guards with what is known of nodes. Without it all nodes are unknown, and their running pods kept out.
+func (g Guards) With(nodes Nodes) Guards {
+	g.nodes = nodes
+	return g
+}
 
 // NewGuards returns the guards without those that are lifted by their names, of [Allowances]. Another name is an error: a
 // misspelt one must not pass for a lifted one.
@@ -80,7 +102,7 @@ func Allowances() []string {
 // Objection returns the name of the first guard that keeps the object out, and what it protects; "" if none does.
 func (g Guards) Objection(o *decode.Object) (name, why string) {
 	for _, rule := range g.rules {
-		if rule.keeps(o) && !slices.Contains(g.lifted, rule.name) {
+		if rule.keeps(o, g.nodes) && !slices.Contains(g.lifted, rule.name) {
 			return rule.name, rule.why
 		}
 	}
@@ -93,10 +115,10 @@ func (g Guards) Objection(o *decode.Object) (name, why string) {
 }
 
 // RootObjection is Objection for the record of a planned owner. An owner that is being deleted in the foreground is no
-// obstacle; one with the finalizer "orphan" means its dependents to stay.
+// obstacle; one with the finalizer "orphan" means its dependents to stay, which nothing lifts.
 func (g Guards) RootObjection(o *decode.Object) (name, why string) {
 	if slices.Contains(o.Finalizers, "orphan") {
-		return finalizerGuard + "orphan", "its dependents are meant to stay"
+		return guardOrphan, "it is being deleted so that its pods stay"
 	}
 	root := *o
 	root.Finalizers = slices.DeleteFunc(slices.Clone(o.Finalizers), func(f string) bool { return f == "foregroundDeletion" })
