@@ -35,6 +35,14 @@ func (r remembered) Scan(_ context.Context, prefix string) iter.Seq2[decode.Reco
 	}
 }
 
+func (r remembered) ScanKeys(ctx context.Context, prefix string) iter.Seq2[decode.Record, error] {
+	return r.Scan(ctx, prefix)
+}
+
+func (r remembered) Count(_ context.Context, prefix string) (int64, error) {
+	return int64(len(r[prefix])), nil
+}
+
 func (remembered) Revision(context.Context, string) (int64, error) { return 1 << 40, nil }
 
 // BenchmarkBuild plans the 4,000 pods of a Job among the 4,390 of its namespace.

@@ -17,6 +17,10 @@ const (
 const (
 	StageRoots = "roots" // the owners, so that nothing makes new dependents
 	StagePods  = "pods"
+
+	// StageCollateral is no stage: its lines are not entries, and nothing deletes them. They name what a running
+	// kube-controller-manager deletes once the roots are gone.
+	StageCollateral = "collateral"
 )
 
 // Header is the first line of a plan file: for which cluster it was made, when, and from what.
@@ -29,7 +33,9 @@ type Header struct {
 	Revision  int64     `json:"revision"` // the cluster's before the scan; entries tell their own
 	Selection Selection `json:"selection"`
 	KeepRoots bool      `json:"keep_roots,omitempty"`
-	Allow     []string  `json:"allow,omitempty"` // guards that were lifted, by name
+	// IncludeOwners says that what controls a named owner is a root as well, and so on upward.
+	IncludeOwners bool     `json:"include_owners,omitempty"`
+	Allow         []string `json:"allow,omitempty"` // guards that were lifted, by name
 }
 
 // Identity tells clusters apart. An etcd cluster ID alone does not: two clusters that were first started with the same
@@ -39,7 +45,7 @@ type Identity struct {
 	SystemUID string `json:"system_uid"` // of Namespace kube-system
 }
 
-// Entry is a line of a plan: one key to delete.
+// Entry is a line of a plan: one key to delete; or, of stage collateral, one that is not deleted.
 type Entry struct {
 	Stage          string `json:"stage"`
 	Key            string `json:"key"`
@@ -57,20 +63,25 @@ type Entry struct {
 // Trailer is the last line of a plan file. Its field sha256, the digest of all bytes of the file before that field,
 // is written and checked by [Writer] and [Open].
 type Trailer struct {
-	Entries int64   `json:"entries"`
-	Bytes   int64   `json:"bytes"`            // of all entries' values
-	Owners  []Owner `json:"owners,omitempty"` // planned owners, each with every UID that was met
-	Summary Summary `json:"summary"`
+	Entries    int64   `json:"entries"`
+	Bytes      int64   `json:"bytes"`            // of all entries' values
+	Collateral int64   `json:"collateral"`       // lines of that stage, which are no entries
+	Owners     []Owner `json:"owners,omitempty"` // planned owners, each with every UID that was met
+	Summary    Summary `json:"summary"`
 }
 
 // Summary says what people want to know of a plan before they read its lines.
 type Summary struct {
 	Scanned     int64      `json:"scanned"` // records read
 	Stages      []Tally    `json:"stages"`
+	Roots       []Root     `json:"roots,omitempty"` // in the order in which they go
 	Owners      []Tally    `json:"owners,omitempty"`
 	Nodes       []Tally    `json:"nodes,omitempty"`
 	Phases      []Tally    `json:"phases,omitempty"`
 	Terminating int64      `json:"terminating"`
+	ClusterPods int64      `json:"cluster_pods"` // all pods that the cluster has, counted behind the scan
+	NodeStates  NodeStates `json:"node_states,omitzero"`
+	Running     Running    `json:"running,omitzero"`
 	Oldest      time.Time  `json:"oldest,omitzero"` // creation of the oldest and of the newest dependent
 	Newest      time.Time  `json:"newest,omitzero"`
 	KeptOut     []KeptOut  `json:"kept_out,omitempty"`   // selected, and kept out by a guard
@@ -96,14 +107,69 @@ type KeptOut struct {
 	Examples []string `json:"examples"` // a few keys
 }
 
-// Collateral counts pods of planned roots that are no entries. While kube-controller-manager runs, its garbage
-// collector deletes them once their owner is gone, past every guard.
-type Collateral struct {
-	Count    int64    `json:"count"`
-	Examples []string `json:"examples"`
-	// AtLeast says that the scan ended at the selection's limit: there may be more.
-	AtLeast bool `json:"at_least,omitempty"`
+// Root is a planned owner, and what stands above it.
+type Root struct {
+	Name  string `json:"name"` // "Job batch/import"
+	UID   string `json:"uid"`
+	Above string `json:"above,omitempty"` // its controller; "" if it has none
+	// Planned says that the controller is a root itself, and goes before this one. If it is not, it is gone.
+	Planned bool `json:"planned,omitempty"`
 }
 
-// IsZero reports whether there is no collateral.
-func (c Collateral) IsZero() bool { return c.Count == 0 }
+// NodeStates counts nodes by state. It is zero unless they were measured, because a running pod was selected.
+type NodeStates struct {
+	Measured float64 `json:"measured_seconds"` // for which their leases were watched, at least
+	Live     int     `json:"live"`
+	Dead     int     `json:"dead"`
+	Unknown  int     `json:"unknown"`
+}
+
+// Running counts pods that run on nodes which are live or unknown. It is zero unless the plan takes some of them.
+type Running struct {
+	Planned int64 `json:"planned"`
+	Cluster int64 `json:"cluster"` // all that the cluster has
+}
+
+// Share returns the percentage that the plan takes of them.
+func (r Running) Share() float64 { return percent(r.Planned, r.Cluster) }
+
+func percent(part, whole int64) float64 {
+	if part == 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(max(part, whole))
+}
+
+// Collateral counts objects that are no entries, and that depend on a planned root, over other objects or at once. While
+// kube-controller-manager runs, its garbage collector deletes them once the roots are gone, past every guard.
+type Collateral struct {
+	Scanned    int64     `json:"scanned"`              // records of other kinds than Pod that were read to find it
+	Kinds      []KeptOut `json:"kinds,omitempty"`      // the number of each kind
+	Claims     []Claim   `json:"claims,omitempty"`     // the PersistentVolumeClaims in it, 1,000 at most
+	Unreadable []KeptOut `json:"unreadable,omitempty"` // it is not known whether these depend on a root
+}
+
+// IsZero reports whether nothing was looked for.
+func (c Collateral) IsZero() bool {
+	return c.Scanned == 0 && len(c.Kinds) == 0 && len(c.Unreadable) == 0
+}
+
+// Claim is a PersistentVolumeClaim that goes with a root.
+type Claim struct {
+	Key    string `json:"key"`
+	Volume string `json:"volume,omitempty"` // "" if it is not bound
+	// ReclaimPolicy is the volume's: with Delete it is deleted with the claim, and what is on it. It is "" if the volume
+	// is absent or cannot be read.
+	ReclaimPolicy string `json:"reclaim_policy,omitempty"`
+}
+
+func (c *Claim) String() string {
+	switch {
+	case c.Volume == "":
+		return c.Key + " (not bound to a volume)"
+	case c.ReclaimPolicy == "":
+		return c.Key + " (volume " + c.Volume + ", reclaim policy unknown)"
+	default:
+		return c.Key + " (volume " + c.Volume + ", reclaim policy " + c.ReclaimPolicy + ")"
+	}
+}

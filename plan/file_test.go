@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,10 @@ func write(t testing.TB, entries []plan.Entry) (data []byte, id string, trailer 
 	for i := range entries {
 		if err := w.Write(&entries[i]); err != nil {
 			t.Fatal(err)
+		}
+		if entries[i].Stage == plan.StageCollateral {
+			trailer.Collateral++
+			continue
 		}
 		trailer.Entries++
 		trailer.Bytes += int64(entries[i].Bytes)
@@ -101,6 +106,82 @@ func TestRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(stage.want, got); diff != "" {
 			t.Errorf("stage %q: %s", stage.name, diff)
 		}
+	}
+}
+
+// Roots stand in the order in which they go. What goes with them may stand anywhere below, and is no entry.
+func TestRootsAndCollateral(t *testing.T) {
+	lines := entries(3)
+	cronJob := plan.Entry{
+		Stage: plan.StageRoots, Key: "/registry/zz/batch/tick", Kind: "CronJob", Group: "batch", Namespace: "batch", Name: "tick",
+		UID: "cron-uid", CreateRevision: 4, ModRevision: 70, Bytes: 500, Why: "controls a planned owner",
+	}
+	claim := plan.Entry{
+		Stage: plan.StageCollateral, Key: "/registry/persistentvolumeclaims/batch/data", Kind: "PersistentVolumeClaim", Namespace: "batch", Name: "data",
+		UID: "claim-uid", CreateRevision: 6, ModRevision: 6, Bytes: 300, Why: "owned by Job batch/import",
+	}
+	lease := claim
+	lease.Key, lease.Kind, lease.Namespace, lease.Name = "/registry/leases/kube-system/a", "Lease", "kube-system", "a"
+	want := []plan.Entry{cronJob, lines[0], lines[1], lines[2], lines[3]}
+	data, _, trailer := write(t, []plan.Entry{cronJob, lines[0], claim, lines[1], lease, lines[2], lines[3], claim})
+	p, err := open(t, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Trailer.Entries != 5 || p.Trailer.Collateral != 3 || p.Trailer.Bytes != trailer.Bytes {
+		t.Errorf("%+v, want 5 entries and 3 lines of collateral", p.Trailer)
+	}
+	for _, test := range []struct {
+		name string
+		got  iter.Seq2[plan.Entry, error]
+		want []plan.Entry
+	}{
+		{"entries", p.Entries(""), want},
+		{"roots", p.Entries(plan.StageRoots), want[:2]},
+		{"pods", p.Entries(plan.StagePods), want[2:]},
+		{"collateral", p.Collateral(), []plan.Entry{claim, lease, claim}},
+	} {
+		var got []plan.Entry
+		for e, err := range test.got {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, e)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
+		}
+	}
+
+	for _, test := range []struct {
+		name  string
+		lines []plan.Entry
+		want  string
+	}{
+		{"a root twice", []plan.Entry{lines[0], cronJob, lines[0]}, "twice"},
+		{"a root below a pod", []plan.Entry{lines[0], lines[1], cronJob}, "a root stands below"},
+		{"a root below collateral", []plan.Entry{lines[0], claim, cronJob}, "a root stands below"},
+		{"pods out of order around collateral", []plan.Entry{lines[0], lines[2], claim, lines[1]}, "does not follow"},
+		{"collateral under another name", []plan.Entry{lines[0], func() plan.Entry { c := claim; c.Name = "other"; return c }()}, "is not one of"},
+		{"a Node", []plan.Entry{{
+			Stage: plan.StageRoots, Key: "/registry/minions/node7", Kind: "Node", Name: "node7", UID: "node-uid", CreateRevision: 1, ModRevision: 1,
+		}}, "is never deleted"},
+	} {
+		data, _, _ := write(t, test.lines)
+		if _, err := open(t, data); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
+		}
+	}
+	var out bytes.Buffer
+	w, err := plan.NewWriter(&out, header())
+	if err == nil {
+		_, err = w.Finish(plan.Trailer{Collateral: 1})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, out.Bytes()); err == nil || !strings.Contains(err.Error(), "collateral") {
+		t.Errorf("a line of collateral is missing: %v", err)
 	}
 }
 
@@ -212,10 +293,17 @@ func FuzzRead(f *testing.F) {
 	f.Add(whole[:len(whole)-80])
 	f.Add([]byte(`{"format":"etcdsweep.plan/v1"}` + "\n" + `{"entries":0,"bytes":0,"summary":{},"sha256":""}` + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var seen int64
-		_, trailer, id, err := plan.Read(bytes.NewReader(data), func(*plan.Entry) bool { seen++; return true })
-		if err == nil && (trailer.Entries != seen || len(id) != plan.IDLength) {
-			t.Errorf("%d entries, the trailer says %d; ID %q", seen, trailer.Entries, id)
+		var seen, collateral int64
+		_, trailer, id, err := plan.Read(bytes.NewReader(data), func(e *plan.Entry) bool {
+			if e.Stage == plan.StageCollateral {
+				collateral++
+			} else {
+				seen++
+			}
+			return true
+		})
+		if err == nil && (trailer.Entries != seen || trailer.Collateral != collateral || len(id) != plan.IDLength) {
+			t.Errorf("%d entries, %d lines of collateral; the trailer says %d, %d; ID %q", seen, collateral, trailer.Entries, trailer.Collateral, id)
 		}
 	})
 }

@@ -66,6 +66,9 @@ func Open(path string) (*File, error) {
 // Path returns the path that the plan was opened by.
 func (f *File) Path() string { return f.path }
 
+// Collateral yields what goes with the roots and is no entry, in no order, as Entries does the entries.
+func (f *File) Collateral() iter.Seq2[Entry, error] { return f.Entries(StageCollateral) }
+
 // Entries yields the entries of a stage, or of all stages if stage is empty, reading the file anew. If the file is no
 // longer what was opened, the last pair is an error; for the roots, which are read to their last line only, the next
 // reader of the pods says so.
@@ -74,7 +77,7 @@ func (f *File) Entries(stage string) iter.Seq2[Entry, error] {
 		stopped := false
 		r, err := f.read(func(e *Entry) bool {
 			switch {
-			case stage == "" || e.Stage == stage:
+			case e.Stage == stage || stage == "" && e.Stage != StageCollateral:
 				stopped = !yield(*e, nil)
 			case stage == StageRoots:
 				stopped = true // the roots stand first, and Open has checked the rest
@@ -113,8 +116,9 @@ type reader struct {
 	id      string
 }
 
-// Read reads a whole plan from r, as [Open] does from a file, calling each for every entry until it returns false.
-// The entry is the callee's only during the call. Errors are of type *FileError, or those of r.
+// Read reads a whole plan from r, as [Open] does from a file, calling each for every entry, and for every line of stage
+// collateral, until it returns false. The entry is the callee's only during the call. Errors are of type *FileError, or
+// those of r.
 func Read(r io.Reader, each func(*Entry) bool) (Header, Trailer, string, error) {
 	pass, err := readPlan(r, each)
 	if err != nil {
@@ -172,6 +176,9 @@ func readPlan(in io.Reader, each func(*Entry) bool) (*reader, error) {
 	}
 	if check.entries != r.trailer.Entries || check.bytes != r.trailer.Bytes {
 		return nil, refuse(fmt.Errorf("the trailer counts %d entries of %d bytes, the lines above %d of %d", r.trailer.Entries, r.trailer.Bytes, check.entries, check.bytes))
+	}
+	if check.collateral != r.trailer.Collateral {
+		return nil, refuse(fmt.Errorf("the trailer counts %d lines of collateral, there are %d above", r.trailer.Collateral, check.collateral))
 	}
 	if err := r.next(); !errors.Is(err, io.EOF) {
 		return nil, refuse(errors.New("something follows the trailer"))
@@ -243,20 +250,54 @@ func decodeLine[T any](line []byte, into *T) error {
 	return d.Decode(into)
 }
 
-// totals checks the entries one by one, and counts them.
+// totals checks the lines one by one, and counts them.
 type totals struct {
-	entries, bytes int64
-	stage, key     string // of the last entry
+	entries, bytes, collateral int64
+	roots                      map[string]bool // by key
+	below                      bool            // a line that is no root has come
+	pod                        string          // key of the last one
 }
 
 func (t *totals) add(header *Header, e *Entry) error {
-	switch {
-	case e.Stage != StageRoots && e.Stage != StagePods:
+	if err := t.check(header, e); err != nil {
+		return err
+	}
+	switch e.Stage {
+	case StageRoots:
+		if t.roots == nil {
+			t.roots = map[string]bool{}
+		}
+		t.roots[e.Key] = true
+	case StagePods:
+		t.below, t.pod = true, e.Key
+	case StageCollateral:
+		t.below = true
+		t.collateral++
+		return nil
+	}
+	t.entries++
+	t.bytes += int64(e.Bytes)
+	return nil
+}
+
+func (t *totals) check(header *Header, e *Entry) error {
+	switch e.Stage {
+	case StageRoots: // owners come before what they own
+		if t.below {
+			return errors.New("a root stands below what goes after it")
+		}
+		if t.roots[e.Key] {
+			return fmt.Errorf("key %q is a root twice", e.Key)
+		}
+	case StagePods:
+		if e.Key <= t.pod {
+			return fmt.Errorf("key %q does not follow %q", e.Key, t.pod)
+		}
+	case StageCollateral:
+	default:
 		return fmt.Errorf("unknown stage %q", e.Stage)
-	case t.stage == StagePods && e.Stage == StageRoots:
-		return errors.New("a root stands below the pods")
-	case t.stage == e.Stage && e.Key <= t.key:
-		return fmt.Errorf("key %q does not follow %q", e.Key, t.key)
+	}
+	switch {
 	case e.CreateRevision <= 0 || e.ModRevision < e.CreateRevision:
 		return fmt.Errorf("key %q has create revision %d and mod revision %d", e.Key, e.CreateRevision, e.ModRevision)
 	case e.UID == "":
@@ -266,8 +307,8 @@ func (t *totals) add(header *Header, e *Entry) error {
 	case !strings.HasPrefix(e.Key, header.Prefix+"/") || !strings.HasSuffix(e.Key, "/"+path.Join(e.Namespace, e.Name)):
 		return fmt.Errorf("key %q is not one of %s %s/%s under %s", e.Key, e.Kind, e.Namespace, e.Name, header.Prefix)
 	}
-	t.stage, t.key = e.Stage, e.Key
-	t.entries++
-	t.bytes += int64(e.Bytes)
+	if why := Never(header.Prefix, e.Key); why != "" && e.Stage != StageCollateral {
+		return fmt.Errorf("key %q is never deleted: %s", e.Key, why)
+	}
 	return nil
 }

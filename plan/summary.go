@@ -179,13 +179,6 @@ func (s *summarizer) dependent(o *decode.Object, bytes int) {
 	}
 }
 
-func (s *summarizer) collateral(key string) {
-	s.summary.Collateral.Count++
-	if len(s.summary.Collateral.Examples) < maxExamples {
-		s.summary.Collateral.Examples = append(s.summary.Collateral.Examples, key)
-	}
-}
-
 func (s *summarizer) finish() Summary {
 	for _, stage := range []string{StageRoots, StagePods} {
 		if tally := s.stages[stage]; tally != nil {

@@ -30,6 +30,9 @@ type planOptions struct {
 	terminating bool
 	limit       int
 	keepRoots   bool
+	owners      bool // those above the roots
+	share       float64
+	lease       time.Duration
 	allow       []string
 }
 
@@ -40,12 +43,20 @@ func newPlanCommand(s streams) *cobra.Command {
 		Short: "Write down exactly what would go; changes nothing",
 		Long: `Read the pods of the namespaces once, and write a plan: every key to delete, and why.
 A pod must meet every flag that is given; a flag that is repeated means any of its
-values. The owners' own records are planned as roots, to be deleted first.
+values. The owners' own records are planned as roots, to be deleted first. If something
+above them still stands, such as a CronJob, it would make them again: the plan is
+refused unless --include-owners plans it too or --keep-roots leaves the roots.
 
 Kept out by a guard, which --allow lifts by its name: pods in kube-system, kube-public and
 kube-node-lease, mirror pods, pods of DaemonSets and StatefulSets, pods that use a
-PersistentVolumeClaim, running pods, and pods with a finalizer other than the Job
-controller's. Values that cannot be read are counted and never selected.`,
+PersistentVolumeClaim, pods that run on a node that is not known to be dead, and pods with
+a finalizer other than the Job controller's. Values that cannot be read are counted and
+never selected. When a running pod is selected, planning waits up to --lease-duration to
+see which nodes' leases move.
+
+What else goes with the roots, because the garbage collector of a running
+kube-controller-manager deletes it, is listed. --allow collateral accepts that, and
+--allow data-loss that PersistentVolumeClaims are among it.`,
 		Example: `  etcdsweep plan -n batch --job runaway -o runaway.plan
   etcdsweep plan --job batch/runaway-a --job batch/runaway-b -o runaway.plan
   etcdsweep plan -n batch --selector app=import --phase Failed --older-than 1h -o failed.plan`,
@@ -64,6 +75,9 @@ controller's. Values that cannot be read are counted and never selected.`,
 	f.BoolVar(&o.terminating, "terminating", false, "only pods whose deletion was asked for")
 	f.IntVar(&o.limit, "limit", 0, "plan this many pods at most")
 	f.BoolVar(&o.keepRoots, "keep-roots", false, "leave the owners' own records; they may make new pods")
+	f.BoolVar(&o.owners, "include-owners", false, "plan what controls the owners too, and so on upward")
+	f.Float64Var(&o.share, "max-running-share", plan.DefaultMaxRunningShare, "refuse to take more than this percentage of all pods on live or unknown nodes")
+	f.DurationVar(&o.lease, "lease-duration", plan.DefaultLeaseDuration, "how long a lease must stand still to count as dead")
 	f.StringSliceVar(&o.allow, "allow", nil, "lift a guard by its name: "+strings.Join(plan.Allowances(), ", "))
 	f.StringVar(&o.prefix, "etcd-prefix", "/registry", "kube-apiserver's --etcd-prefix")
 	o.addFlags(cmd)
@@ -85,6 +99,15 @@ func (o *planOptions) query() (plan.Query, error) {
 	}
 	if o.limit < 0 || o.olderThan < 0 {
 		return q, usagef("--limit and --older-than are not negative")
+	}
+	if !(o.share > 0 && o.share <= 100) {
+		return q, usagef("--max-running-share %g is not a percentage above 0", o.share)
+	}
+	if o.lease < 0 {
+		return q, usagef("--lease-duration is not negative")
+	}
+	if o.keepRoots && o.owners {
+		return q, usagef("--keep-roots leaves the owners, --include-owners plans more of them; choose one")
 	}
 	if o.prefix = "/" + strings.Trim(o.prefix, "/"); o.prefix == "/" {
 		return q, usagef("--etcd-prefix is empty")
@@ -193,6 +216,17 @@ func (o *planOptions) build(ctx context.Context, source plan.Source, query plan.
 		Allow:     o.allow,
 		Now:       time.Now(),
 		Progress:  func(scanned, _ int64) { screen.advance(scanned) },
+
+		IncludeOwners:   o.owners,
+		MaxRunningShare: o.share,
+		LeaseDuration:   o.lease,
+		Waiting: func(left time.Duration) {
+			words := ""
+			if left > 0 {
+				words = fmt.Sprintf("waiting up to %s to see which nodes are alive", rounded(left))
+			}
+			screen.note(words)
+		},
 	}
 	id, header, trailer, err := plan.Build(ctx, source, query, opts, w)
 	if err != nil {

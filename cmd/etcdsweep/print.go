@@ -58,16 +58,95 @@ func printPlan(w io.Writer, p *plan.File) {
 	printTallies(w, "node", summary.Nodes)
 	printTallies(w, "phase", summary.Phases)
 
+	printRoots(w, summary.Roots)
+
 	fmt.Fprintf(w, "\n%s records read; %s of the pods to delete are terminating\n", count(summary.Scanned), count(summary.Terminating))
+	if planned := stage(summary, plan.StagePods); summary.ClusterPods > 0 {
+		fmt.Fprintf(w, "%s of all %s pods of the cluster: %.1f%%\n", count(planned), count(summary.ClusterPods), 100*float64(planned)/float64(summary.ClusterPods))
+	}
+	if r := &summary.Running; r.Planned > 0 {
+		fmt.Fprintf(w, "%s of the %s pods that run on live or unknown nodes: %.1f%%\n", count(r.Planned), count(r.Cluster), r.Share())
+	}
+	if n := &summary.NodeStates; n.Live+n.Dead > 0 {
+		fmt.Fprintf(w, "%d nodes are live, %d dead, %d unknown, by leases watched for %gs\n", n.Live, n.Dead, n.Unknown, n.Measured)
+	}
 	if !summary.Oldest.IsZero() {
 		fmt.Fprintf(w, "oldest %s, newest %s\n", stamp(summary.Oldest), stamp(summary.Newest))
 	}
-	if len(summary.Stages) > 0 && summary.Stages[0].Name == plan.StageRoots {
-		fmt.Fprintln(w, "Only pods were looked at. Whatever else the roots own, such as volume claims,")
-		fmt.Fprintln(w, "a running kube-controller-manager deletes once they are gone.")
-	}
 	printKeptOut(w, "Kept out by guards", summary.KeptOut)
 	printKeptOut(w, "Cannot be read, and are left alone", summary.Unreadable)
+	printCollateral(w, &summary.Collateral)
+}
+
+// stage returns how many entries of a stage there are.
+func stage(summary *plan.Summary, name string) int64 {
+	for _, tally := range summary.Stages {
+		if tally.Name == name {
+			return tally.Entries
+		}
+	}
+	return 0
+}
+
+// printRoots prints the roots in the order in which they go, each with what is above it.
+func printRoots(w io.Writer, roots []plan.Root) {
+	if len(roots) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nRoots, in the order in which they go:")
+	for i, root := range roots {
+		if i == maxRows {
+			fmt.Fprintf(w, "  ... and %d more\n", len(roots)-i)
+			break
+		}
+		fmt.Fprintf(w, "  %s\n", root.Name)
+		switch {
+		case root.Above == "":
+			fmt.Fprintln(w, "      nothing controls it")
+		case root.Planned:
+			fmt.Fprintf(w, "      controlled by %s, which goes before it\n", root.Above)
+		default:
+			fmt.Fprintf(w, "      controlled by %s, which is gone\n", root.Above)
+		}
+	}
+}
+
+// printCollateral prints what goes with the roots and is not planned.
+func printCollateral(w io.Writer, c *plan.Collateral) {
+	if c.IsZero() {
+		return
+	}
+	if len(c.Kinds) == 0 {
+		fmt.Fprintf(w, "\nNothing else is known to go with the roots (%s other records read)\n", count(c.Scanned))
+	}
+	printKeptOut(w, "Not planned, and goes with the roots", c.Kinds)
+	if len(c.Claims) > 0 {
+		fmt.Fprintln(w, "\nVolume claims that go with the roots:")
+	}
+	for i, claim := range c.Claims {
+		if i == maxRows {
+			fmt.Fprintf(w, "  ... and %d more\n", len(c.Claims)-i)
+			break
+		}
+		fmt.Fprintf(w, "  %s\n", claim.Key)
+		switch {
+		case claim.Volume == "":
+			fmt.Fprintln(w, "      not bound to a volume")
+			continue
+		case claim.ReclaimPolicy == "":
+			fmt.Fprintf(w, "      volume %s\n      reclaim policy unknown: its record is absent or cannot be read\n", claim.Volume)
+		default:
+			fmt.Fprintf(w, "      volume %s\n      reclaim policy %s\n", claim.Volume, claim.ReclaimPolicy)
+		}
+	}
+	printKeptOut(w, "Cannot be read: whether they depend on the roots is not known", c.Unreadable)
+}
+
+func sum(kept []plan.KeptOut) (n int64) {
+	for _, k := range kept {
+		n += k.Count
+	}
+	return n
 }
 
 // printTallies prints a table of the largest tallies. Where they carry UIDs, each has a line for its own.
@@ -125,8 +204,15 @@ func warnOfPlan(w io.Writer, p *plan.File) {
 			warn(w, fmt.Sprintf("%s has no record of its own; its pods were matched by its name, and have the UIDs %s", owner, strings.Join(owner.UIDs, ", ")))
 		}
 	}
-	if c := p.Trailer.Summary.Collateral; c.Count > 0 {
-		warn(w, fmt.Sprintf("%s pods of planned owners are no entries, such as %s: while kube-controller-manager runs, its garbage collector deletes them as well", count(c.Count), c.Examples[0]))
+	summary := &p.Trailer.Summary
+	if c := &summary.Collateral; len(c.Kinds) > 0 {
+		warn(w, fmt.Sprintf("%s objects are no entries and go with the roots, such as %s: while kube-controller-manager runs, its garbage collector deletes them as well", count(sum(c.Kinds)), c.Kinds[0].Examples[0]))
+	}
+	if unreadable := summary.Collateral.Unreadable; len(unreadable) > 0 {
+		warn(w, fmt.Sprintf("%s values in the roots' namespaces cannot be read, such as %s: whether they depend on the roots, and go with them, is not known", count(sum(unreadable)), unreadable[0].Examples[0]))
+	}
+	if n := &summary.NodeStates; n.Measured > 0 && n.Live+n.Dead == 0 {
+		warn(w, fmt.Sprintf("no node's lease moved in %gs, as when kube-apiserver is down: which nodes are alive is not known, and every running pod counts as one on a live node", n.Measured))
 	}
 }
 

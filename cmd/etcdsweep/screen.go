@@ -107,6 +107,19 @@ func (s *screen) logs() (all []*slog.Logger) {
 	return all
 }
 
+// note says what the step waits for, until it is told "".
+func (s *screen) note(words string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pace.say(words)
+	if words == "" {
+		return
+	}
+	for _, log := range s.logs() {
+		log.Info(s.step, "state", words)
+	}
+}
+
 // end closes the step, and says what came of it.
 func (s *screen) end(words string) {
 	s.mu.Lock()

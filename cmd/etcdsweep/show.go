@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"iter"
 
 	"github.com/spf13/cobra"
 
@@ -11,8 +12,9 @@ import (
 )
 
 type showOptions struct {
-	keys   bool
-	output string
+	keys       bool
+	collateral bool
+	output     string
 }
 
 func newShowCommand(s streams) *cobra.Command {
@@ -22,14 +24,19 @@ func newShowCommand(s streams) *cobra.Command {
 		Short: "Read a plan, without a cluster",
 		Long: `Check a plan file from its first byte to its last, and print its summary, its keys, or
 all that its header and trailer say as JSON. A file that was cut off or edited, or has
-another format, is refused.`,
+another format, is refused.
+
+--collateral prints the keys that are not planned, and that the garbage collector of a
+running kube-controller-manager deletes once the roots are gone.`,
 		Example: `  etcdsweep show runaway.plan
   etcdsweep show runaway.plan --keys | less
+  etcdsweep show runaway.plan --collateral | less
   etcdsweep show runaway.plan -o json | jq -r .id`,
 		Args: oneArg("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return o.run(args[0], s) },
 	}
-	cmd.Flags().BoolVar(&o.keys, "keys", false, "print every key, one a line")
+	cmd.Flags().BoolVar(&o.keys, "keys", false, "print every key, one a line, in the order in which they go")
+	cmd.Flags().BoolVar(&o.collateral, "collateral", false, "print every key that goes with the roots and is not planned, one a line")
 	addOutputFlag(cmd, &o.output)
 	return cmd
 }
@@ -38,13 +45,18 @@ func (o *showOptions) run(path string, s streams) error {
 	if err := checkOutput(o.output); err != nil {
 		return err
 	}
+	if o.keys && o.collateral {
+		return usagef("--keys and --collateral are two lists; ask for one")
+	}
 	p, err := plan.Open(path)
 	if err != nil {
 		return err
 	}
 	switch {
 	case o.keys:
-		return printKeys(s, p)
+		return printKeys(s, p.Entries(""))
+	case o.collateral:
+		return printKeys(s, p.Collateral())
 	case o.output == outputJSON:
 		return printJSON(s.out, struct {
 			ID      string       `json:"id"`
@@ -58,9 +70,9 @@ func (o *showOptions) run(path string, s streams) error {
 	}
 }
 
-func printKeys(s streams, p *plan.File) error {
+func printKeys(s streams, entries iter.Seq2[plan.Entry, error]) error {
 	w := bufio.NewWriter(s.out)
-	for entry, err := range p.Entries("") {
+	for entry, err := range entries {
 		if err != nil {
 			return err
 		}

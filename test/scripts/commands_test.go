@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"regexp"
@@ -39,17 +40,22 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"called": {": wait until somebody has called the silent listener", (*world).awaitCall},
 
 		// what others do to its keys
-		"del":     {"KEY...: delete keys", (*world).del},
-		"touch":   {"KEY...: write keys again, as they are", (*world).touch},
-		"replace": {"KEY...: delete objects, and make them again under their names with other UIDs", (*world).replace},
-		"back":    {"KEY...: put keys back that are gone since note", (*world).back},
-		"born":    {"N: make N pods of Job batch/runaway", (*world).born},
-		"produce": {"N: go on making N pods of Job batch/runaway a second, whether that Job stands or not", (*world).produce},
+		"del":       {"KEY...: delete keys", (*world).del},
+		"touch":     {"KEY...: write keys again, as they are", (*world).touch},
+		"replace":   {"KEY...: delete objects, and make them again under their names with other UIDs", (*world).replace},
+		"back":      {"KEY...: put keys back that are gone since note", (*world).back},
+		"born":      {"N: make N pods of Job batch/runaway", (*world).born},
+		"claim":     {"NAME OWNER-KEY POLICY: make a claim that an object owns, bound to a volume pv-NAME with the reclaim policy", (*world).claim},
+		"rename-in": {"OLD NEW KEY...: write keys again with one word in place of another", (*world).renameIn},
+		"beat":      {"NODE...: go on renewing the leases of nodes", (*world).beat},
+		"produce":   {"N: go on making N pods of Job batch/runaway a second, whether that Job stands or not", (*world).produce},
 
 		// what became of its keys
 		"note":      {": note all keys, and the revision", (*world).note},
 		"untouched": {": nothing was written since note", (*world).untouched},
 		"only-gone": {"FILE: the keys in FILE are gone since note, and every other key is as it was", (*world).onlyGone},
+		"note-pods": {": note the pods", (*world).notePods},
+		"same-pods": {": the pods are as they were at note-pods", (*world).samePods},
 		"count":     {"N PREFIX: there are N keys under the prefix", (*world).count},
 		"await":     {"N PREFIX: wait until N keys under the prefix were deleted since note, each in a revision of its own", (*world).await},
 
@@ -213,12 +219,14 @@ func write(path string, p *plan.File) error {
 	if err != nil {
 		return err
 	}
-	for entry, err := range p.Entries("") {
-		if err != nil {
-			return err
-		}
-		if err := pw.Write(&entry); err != nil {
-			return err
+	for _, lines := range []iter.Seq2[plan.Entry, error]{p.Entries(""), p.Collateral()} {
+		for entry, err := range lines {
+			if err != nil {
+				return err
+			}
+			if err := pw.Write(&entry); err != nil {
+				return err
+			}
 		}
 	}
 	if _, err := pw.Finish(p.Trailer); err != nil {

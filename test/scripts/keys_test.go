@@ -33,6 +33,38 @@ func (w *world) untouched(_ *testscript.TestScript, args []string) error {
 	return err
 }
 
+func (w *world) notePods(_ *testscript.TestScript, args []string) (err error) {
+	if len(args) != 0 {
+		return errUsage
+	}
+	w.pods, err = w.podState()
+	return err
+}
+
+func (w *world) samePods(_ *testscript.TestScript, args []string) error {
+	if len(args) != 0 || w.pods == nil {
+		return errUsage
+	}
+	now, err := w.podState()
+	if err == nil && !maps.Equal(w.pods, now) {
+		err = fmt.Errorf("there were %d pods, there are %d, or their revisions have changed", len(w.pods), len(now))
+	}
+	return err
+}
+
+// podState returns the mod revision of every pod.
+func (w *world) podState() (map[string]int64, error) {
+	response, err := w.etcd.Get(w.ctx(), "/registry/pods/", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return nil, err
+	}
+	pods := map[string]int64{}
+	for _, kv := range response.Kvs {
+		pods[string(kv.Key)] = kv.ModRevision
+	}
+	return pods, nil
+}
+
 func (w *world) onlyGone(ts *testscript.TestScript, args []string) error {
 	if len(args) != 1 || w.noted == nil {
 		return errUsage

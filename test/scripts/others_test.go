@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -156,6 +157,83 @@ func (w *world) produce(_ *testscript.TestScript, args []string) error {
 	w.t.Cleanup(func() {
 		if err := <-done; err != nil {
 			w.t.Errorf("produce: %v", err)
+		}
+	})
+	return nil
+}
+
+func (w *world) claim(_ *testscript.TestScript, args []string) error {
+	if len(args) != 3 {
+		return errUsage
+	}
+	name, policy := args[0], args[2]
+	value, err := w.get(args[1])
+	if err != nil {
+		return err
+	}
+	owner, err := decode.Decode(value)
+	if err != nil {
+		return err
+	}
+	for key, value := range map[string]string{
+		"/registry/persistentvolumeclaims/" + owner.Namespace + "/" + name: fmt.Sprintf(`{"apiVersion":"v1","kind":"PersistentVolumeClaim",
+			"metadata":{"name":%q,"namespace":%q,"uid":%q,"ownerReferences":[{"apiVersion":%q,"kind":%q,"name":%q,"uid":%q}]},
+			"spec":{"volumeName":"pv-%s"}}`, name, owner.Namespace, uid(1_000_001), owner.APIVersion, owner.Kind, owner.Name, owner.UID, name),
+		"/registry/persistentvolumes/pv-" + name: fmt.Sprintf(`{"apiVersion":"v1","kind":"PersistentVolume",
+			"metadata":{"name":"pv-%s","uid":%q},"spec":{"persistentVolumeReclaimPolicy":%q}}`, name, uid(1_000_002), policy),
+	} {
+		if _, err := w.etcd.Put(w.ctx(), key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) renameIn(_ *testscript.TestScript, args []string) error {
+	if len(args) < 3 || len(args[0]) != len(args[1]) { // or the lengths around it were wrong
+		return errUsage
+	}
+	for _, key := range args[2:] {
+		value, err := w.get(key)
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(value, []byte(args[0])) {
+			return fmt.Errorf("%s has no %q", key, args[0])
+		}
+		if _, err := w.etcd.Put(w.ctx(), key, strings.ReplaceAll(string(value), args[0], args[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) beat(_ *testscript.TestScript, nodes []string) error {
+	leases := map[string]string{}
+	for _, node := range nodes {
+		key := "/registry/leases/kube-node-lease/" + node
+		value, err := w.get(key)
+		if err != nil {
+			return err
+		}
+		leases[key] = string(value)
+	}
+	limiter, etcd := rate.NewLimiter(rate.Every(20*time.Millisecond), 1), w.etcd
+	done := make(chan error, 1)
+	go func() {
+		for limiter.Wait(w.ctx()) == nil {
+			for key, value := range leases {
+				if _, err := etcd.Put(w.ctx(), key, value); err != nil && w.ctx().Err() == nil {
+					done <- err
+					return
+				}
+			}
+		}
+		done <- nil
+	}()
+	w.t.Cleanup(func() {
+		if err := <-done; err != nil {
+			w.t.Errorf("beat: %v", err)
 		}
 	})
 	return nil

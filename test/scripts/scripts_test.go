@@ -58,6 +58,7 @@ type world struct {
 
 	revision  int64 // that "note" saw
 	noted     map[string]decode.Record
+	pods      map[string]int64 // that "note-pods" saw
 	signalled *exec.Cmd
 	silence   net.Listener
 }

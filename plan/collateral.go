@@ -1,0 +1,328 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"etcdsweep/decode"
+)
+
+// dependents finds what goes with the roots and is no entry: all that has a root among its owners, or something that goes
+// with a root. The methods of a nil *dependents do nothing.
+//
+// It keeps in memory what has owners, of all kinds but Pod, and pods that are owned by pods. All other pods pass by once,
+// in the order of their keys; they pass again only if an object turned out to go that a pod which had passed depends on.
+type dependents struct {
+	b     *builder
+	owned map[string][]*owned // by the UID of an owner
+	byUID map[string]*owned
+	goes  map[string]moment // UIDs of the roots, and of what goes with them among byUID
+
+	now    moment
+	again  bool
+	count  int64
+	claims []*owned
+	sum    keptOut // by kind
+	unread keptOut
+}
+
+// moment is a point in the passes over the pods: behind the pod of a key in one of them.
+type moment struct {
+	pass int
+	key  string
+}
+
+// passOf returns the pass in which a pod learns of something that went at a moment.
+func (m moment) passOf(key string) int {
+	if m.key < key {
+		return m.pass
+	}
+	return m.pass + 1
+}
+
+// owned is an object that has owners.
+type owned struct {
+	line   Entry
+	volume string // of a PersistentVolumeClaim
+	goes   bool
+	passed bool // a pod that depends on it has passed when it did not go
+}
+
+// lookAround reads the other resources of the roots' namespaces. Events are left out, because the garbage collector
+// ignores them (k8s.io/kubernetes pkg/controller/garbagecollector/graph_builder.go).
+func (b *builder) lookAround(ctx context.Context) error {
+	d := &dependents{
+		b: b, owned: map[string][]*owned{}, byUID: map[string]*owned{}, goes: map[string]moment{},
+		now: moment{pass: 1}, sum: keptOut{}, unread: keptOut{},
+	}
+	b.around = d
+	var namespaces []string
+	for _, root := range b.roots {
+		d.goes[root.object.UID] = d.now
+		namespaces = append(namespaces, root.object.Namespace)
+	}
+	slices.Sort(namespaces)
+	custom, err := b.definitions(ctx)
+	if err != nil {
+		return err
+	}
+	for class, unreadable := range custom.unreadable {
+		d.unread[class] = unreadable
+	}
+	events := schema.GroupKind{Kind: "Event"}
+	for _, namespace := range slices.Compact(namespaces) {
+		for _, resource := range slices.Concat(decode.BuiltIns(), custom.resources) {
+			if !resource.Namespaced || resource == decode.Pods() || resource.GroupKind == events {
+				continue
+			}
+			if err := d.read(ctx, resource, namespace); err != nil {
+				return err
+			}
+		}
+	}
+	for _, root := range b.roots {
+		if err := d.takeAll(root.object.UID, root.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read keeps what has owners of one resource in one namespace. Most resources have nothing there, which counting tells
+// for less than a scan.
+func (d *dependents) read(ctx context.Context, resource decode.Resource, namespace string) error {
+	prefix := resource.NamespacePrefix(d.b.opts.Prefix, namespace)
+	if n, err := d.b.source.Count(ctx, prefix); err != nil || n == 0 {
+		return err
+	}
+	for record, err := range d.b.source.Scan(ctx, prefix) {
+		if err != nil {
+			return err
+		}
+		d.b.sum.summary.Collateral.Scanned++
+		object, class, err := d.b.read(resource, &record)
+		if err != nil {
+			return err
+		}
+		if class != "" {
+			d.unread.add(class, "", record.Key)
+			continue
+		}
+		if _, root := d.goes[object.UID]; !root && len(object.Owners) > 0 {
+			d.keep(&record, &object)
+		}
+	}
+	return nil
+}
+
+// keep keeps an object that has owners. Its strings are cloned, because they hold those of the whole object.
+func (d *dependents) keep(record *decode.Record, object *decode.Object) *owned {
+	o := &owned{line: newEntry(StageCollateral, record, object, ""), volume: strings.Clone(object.VolumeName)}
+	for _, s := range []*string{&o.line.Kind, &o.line.Group, &o.line.Namespace, &o.line.Name, &o.line.UID} {
+		*s = strings.Clone(*s)
+	}
+	d.byUID[o.line.UID] = o
+	for i := range object.Owners {
+		uid := strings.Clone(object.Owners[i].UID)
+		d.owned[uid] = append(d.owned[uid], o)
+	}
+	return o
+}
+
+// doom says of a pod that it goes, planned or not.
+func (d *dependents) doom(key string, pod *decode.Object) error {
+	if d == nil || len(d.owned[pod.UID]) == 0 {
+		return nil
+	}
+	d.now.key = key
+	return d.takeAll(pod.UID, objectName("Pod", pod.Namespace, pod.Name))
+}
+
+// pass judges a pod that is no entry.
+func (d *dependents) pass(record *decode.Record, pod *decode.Object) error {
+	if d == nil {
+		return nil
+	}
+	d.now.key = record.Key
+	kept := d.byUID[pod.UID]
+	if kept != nil && kept.goes { // written down already
+		return d.doom(record.Key, pod)
+	}
+	pass, by := d.ownerOf(pod, record.Key)
+	switch {
+	case by == nil:
+		d.wait(record, pod, kept == nil)
+		return nil
+	case pass < d.now.pass: // written down in that one
+	case kept != nil:
+		if err := d.take(kept, objectName(by.Kind, pod.Namespace, by.Name)); err != nil {
+			return err
+		}
+	default:
+		line := newEntry(StageCollateral, record, pod, "owned by "+objectName(by.Kind, pod.Namespace, by.Name))
+		if err := d.write(&line); err != nil {
+			return err
+		}
+	}
+	return d.doom(record.Key, pod)
+}
+
+// ownerOf returns the owner by which a pod goes, and the pass in which that was known first when it passed; nil if there
+// is none so far.
+func (d *dependents) ownerOf(pod *decode.Object, key string) (pass int, by *decode.OwnerReference) {
+	for i := range pod.Owners {
+		went, ok := d.goes[pod.Owners[i].UID]
+		if !ok || went.passOf(key) > d.now.pass {
+			continue
+		}
+		if p := went.passOf(key); by == nil || p < pass {
+			pass, by = p, &pod.Owners[i]
+		}
+	}
+	return pass, by
+}
+
+// wait remembers on what a pod that does not go depends.
+func (d *dependents) wait(record *decode.Record, pod *decode.Object, first bool) {
+	for i := range pod.Owners {
+		ref := &pod.Owners[i]
+		if o := d.byUID[ref.UID]; o != nil {
+			o.passed = true
+		}
+		if !first || ref.Kind != "Pod" || ref.GroupKind() != decode.Pods().GroupKind {
+			continue
+		}
+		// Pods that go are not remembered, so this one is. If its owner has passed already, it has to pass again.
+		d.keep(record, pod)
+		if decode.Pods().Key(d.b.opts.Prefix, pod.Namespace, ref.Name) < record.Key {
+			d.again = true
+		}
+		first = false
+	}
+}
+
+// takeAll writes down what goes with something, and with that in turn.
+func (d *dependents) takeAll(uid, name string) error {
+	type gone struct{ uid, name string }
+	for queue := []gone{{uid, name}}; len(queue) > 0; queue = queue[1:] {
+		for _, o := range d.owned[queue[0].uid] {
+			if o.goes {
+				continue
+			}
+			if err := d.take(o, queue[0].name); err != nil {
+				return err
+			}
+			queue = append(queue, gone{o.line.UID, objectName(o.line.Kind, o.line.Namespace, o.line.Name)})
+		}
+	}
+	return nil
+}
+
+// take writes down one object that was kept.
+func (d *dependents) take(o *owned, owner string) error {
+	o.goes = true
+	d.goes[o.line.UID] = d.now
+	d.again = d.again || o.passed
+	o.line.Why = "owned by " + owner
+	if o.line.Kind == claimKind && o.line.Group == "" && len(d.claims) < maxTallies {
+		d.claims = append(d.claims, o)
+	}
+	return d.write(&o.line)
+}
+
+func (d *dependents) write(line *Entry) error {
+	d.count++
+	kind := schema.GroupKind{Group: line.Group, Kind: line.Kind}
+	d.sum.add(kind.String(), "", line.Key)
+	return d.b.out.Write(line)
+}
+
+// nextPass reports whether the pods have to pass again.
+func (d *dependents) nextPass() bool {
+	if d == nil || !d.again {
+		return false
+	}
+	d.now, d.again = moment{pass: d.now.pass + 1}, false
+	return true
+}
+
+func (d *dependents) lines() int64 {
+	if d == nil {
+		return 0
+	}
+	return d.count
+}
+
+// finish fills in the summary, and refuses a plan that takes with its roots what was not allowed to go.
+func (d *dependents) finish(ctx context.Context) error {
+	if d == nil {
+		return nil
+	}
+	c := &d.b.sum.summary.Collateral
+	c.Kinds, c.Unreadable = d.sum.sorted(), d.unread.sorted()
+	for _, o := range d.claims {
+		claim := Claim{Key: o.line.Key, Volume: o.volume}
+		if claim.Volume != "" {
+			var err error
+			if claim.ReclaimPolicy, err = d.reclaimPolicy(ctx, claim.Volume); err != nil {
+				return err
+			}
+		}
+		c.Claims = append(c.Claims, claim)
+	}
+	return c.check(d.b.opts.Allow)
+}
+
+// reclaimPolicy reads what becomes of a volume without its claim; "" if that cannot be known.
+func (d *dependents) reclaimPolicy(ctx context.Context, volume string) (string, error) {
+	volumes, _ := decode.Lookup(schema.GroupKind{Kind: "PersistentVolume"})
+	record, err := d.b.source.Get(ctx, volumes.Key(d.b.opts.Prefix, "", volume))
+	if err != nil || record == nil {
+		return "", err
+	}
+	object, class, err := d.b.read(volumes, record)
+	if err != nil || class != "" {
+		return "", err
+	}
+	return object.ReclaimPolicy, nil
+}
+
+const namedClaims = 10 // in one refusal
+
+// check refuses what was not allowed to go.
+func (c *Collateral) check(allowed []string) error {
+	var missing []string
+	if len(c.Kinds) > 0 && !slices.Contains(allowed, AllowCollateral) {
+		missing = append(missing, AllowCollateral)
+	}
+	if len(c.Claims) > 0 && !slices.Contains(allowed, guardDataLoss) {
+		missing = append(missing, guardDataLoss)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	var words []string
+	for _, kind := range c.Kinds {
+		words = append(words, fmt.Sprintf("%d %s, such as %s", kind.Count, kind.Reason, kind.Examples[0]))
+	}
+	reason := "the roots take with them what the plan leaves out (" + strings.Join(words, "; ") +
+		"): once they are gone, the garbage collector of a running kube-controller-manager deletes it as well"
+	if len(c.Claims) > 0 {
+		words = nil
+		for i := range c.Claims[:min(len(c.Claims), namedClaims)] {
+			words = append(words, c.Claims[i].String())
+		}
+		if more := len(c.Claims) - len(words); more > 0 {
+			words = append(words, fmt.Sprintf("and %d more", more))
+		}
+		reason += "; what is on the volumes of these claims may be lost: " + strings.Join(words, ", ")
+	}
+	return &RefusedError{
+		Reason: reason,
+		Advice: "--keep-roots leaves the owners, --allow " + strings.Join(missing, ",") + " accepts the loss, a wider selection plans its pods",
+	}
+}
