@@ -295,7 +295,7 @@ func (b *builder) considerAgain(record *decode.Record) error {
 // and only when it matters.
 func (b *builder) objection(ctx context.Context, o *decode.Object) (guard, why string, err error) {
 	guard, why = b.guards.Objection(o)
-	matters := guard == guardRunning || guard == "" && running(o, Nodes{}) // the guard was lifted, and the share counts
+	matters := guard == GuardRunning || guard == "" && running(o, Nodes{}) // the guard was lifted, and the share counts
 	if b.measured || !matters {
 		return guard, why, nil
 	}

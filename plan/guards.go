@@ -21,9 +21,11 @@ type guard struct {
 	keeps func(*decode.Object, Nodes) bool
 }
 
+// GuardRunning is the guard whose answer depends on what is known of nodes.
+const GuardRunning = "running-on-live-node"
+
 // Guards that are spoken of elsewhere.
 const (
-	guardRunning  = "running-on-live-node"
 	guardDataLoss = "data-loss"
 	guardOrphan   = finalizerGuard + "orphan"
 )
@@ -46,7 +48,7 @@ func guards() []guard {
 		{guardDataLoss, "a volume may be deleted with its claim, and what is on it", func(o *decode.Object, _ Nodes) bool {
 			return o.Kind == claimKind && o.GroupKind() == schema.GroupKind{Kind: claimKind}
 		}},
-		{guardRunning, "runs on a node that is not known to be dead; the kubelet would kill it", running},
+		{GuardRunning, "runs on a node that is not known to be dead; the kubelet would kill it", running},
 	}
 }
 

@@ -38,8 +38,8 @@ func (l leader) Get(_ context.Context, key string) (*decode.Record, error) {
 
 const never = 1e9
 
-// stage is a terminal and a leader for a conversation, in a bubble of synctest.
-type stage struct {
+// conversation is a terminal and a leader for a conversation, in a bubble of synctest.
+type conversation struct {
 	watch    *controllers.Watch
 	streams  streams
 	lines    *lines
@@ -47,12 +47,12 @@ type stage struct {
 	screen   *safeBuffer
 }
 
-func newStage(t *testing.T, l leader) *stage {
+func newStage(t *testing.T, l leader) *conversation {
 	in, keyboard := io.Pipe()
 	screen := new(safeBuffer)
 	l.begun = time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
-	st := &stage{
+	st := &conversation{
 		watch:    controllers.Start(ctx, l, "/registry", controllers.DefaultInterval, time.Now),
 		streams:  streams{in: in, out: io.Discard, err: screen},
 		lines:    newLines(in),
@@ -70,10 +70,10 @@ func newStage(t *testing.T, l leader) *stage {
 // later does something after a while, while the conversation goes on.
 func later(d time.Duration, do func()) { time.AfterFunc(d, do) }
 
-func (st *stage) enter() { fmt.Fprintln(st.keyboard) }
+func (st *conversation) enter() { fmt.Fprintln(st.keyboard) }
 
 // shows checks the screen: what is on it, and that it fits.
-func (st *stage) shows(t *testing.T, want ...string) {
+func (st *conversation) shows(t *testing.T, want ...string) {
 	t.Helper()
 	text := st.screen.String()
 	for _, words := range want {
@@ -95,7 +95,7 @@ func TestOfferStop(t *testing.T) {
 		name    string
 		leader  leader
 		layout  layout
-		meddle  func(st *stage, cancel func())
+		meddle  func(st *conversation, cancel func())
 		stopped bool
 		err     error
 		shows   []string
@@ -113,15 +113,15 @@ func TestOfferStop(t *testing.T) {
 			shows: []string{"now master2_b leads: stop it there as well\n", "stopped: "},
 		},
 		{
-			name: "Enter", leader: leader{stops: never, next: never}, layout: layout{}, meddle: func(st *stage, _ func()) { st.enter() },
+			name: "Enter", leader: leader{stops: never, next: never}, layout: layout{}, meddle: func(st *conversation, _ func()) { st.enter() },
 			shows: []string{"This node does not show how it is run. On EVERY control-plane node, stop it", "going on with it alive\n"},
 		},
 		{
-			name: "lost terminal", leader: leader{stops: never, next: never}, layout: k3s(), meddle: func(st *stage, _ func()) { _ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF) },
+			name: "lost terminal", leader: leader{stops: never, next: never}, layout: k3s(), meddle: func(st *conversation, _ func()) { _ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF) },
 			shows: []string{"systemctl restart k3s", "one node after the other", "the terminal is lost: going on with it alive\n"},
 		},
 		{
-			name: "interrupted", leader: leader{stops: never, next: never}, layout: node("/nowhere").rke2(), meddle: func(_ *stage, cancel func()) { cancel() },
+			name: "interrupted", leader: leader{stops: never, next: never}, layout: node("/nowhere").rke2(), meddle: func(_ *conversation, cancel func()) { cancel() },
 			err: run.ErrInterrupted, shows: []string{"Do not restart rke2-server"},
 		},
 	}
@@ -148,8 +148,8 @@ func TestOfferStop(t *testing.T) {
 }
 
 func TestOfferStart(t *testing.T) {
-	for name, meddle := range map[string]func(*stage){
-		"back": nil, "Enter": (*stage).enter, "lost terminal": func(st *stage) { _ = st.keyboard.Close() },
+	for name, meddle := range map[string]func(*conversation){
+		"back": nil, "Enter": (*conversation).enter, "lost terminal": func(st *conversation) { _ = st.keyboard.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

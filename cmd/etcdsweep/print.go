@@ -256,6 +256,9 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir) {
 	if r.FirstRevision > 0 {
 		fmt.Fprintf(w, "\ndeletes are revisions %d to %d\n", r.FirstRevision, r.LastRevision)
 	}
+	if n := r.Collateral.Outcomes[journal.Archived]; n > 0 {
+		fmt.Fprintf(w, "\nArchived before the roots went, for the garbage collector deletes them: %s\n", count(n))
+	}
 	printKeptOut(w, "Roots that were not deleted", r.Roots.Skipped)
 	printKeptOut(w, "Pods that were not deleted", r.Pods.Skipped)
 	printKeptOut(w, "Newcomers that were not deleted", r.Newcomers.Skipped)
@@ -304,6 +307,14 @@ func printLeft(w io.Writer, r *apply.Report) {
 	}
 	for _, key := range r.RootsReturned {
 		fmt.Fprintf(w, "The root %s was made again\n", key)
+	}
+	switch seen := r.Controllers; {
+	case seen.Alive:
+		fmt.Fprintf(w, "kube-controller-manager: alive, led by %s\n", strings.Join(seen.Holders, ", then "))
+	case seen.Found:
+		fmt.Fprintf(w, "kube-controller-manager: its lease has stood still for %s\n", rounded(time.Duration(seen.StillSeconds*float64(time.Second))))
+	default:
+		fmt.Fprintln(w, "kube-controller-manager: has no lease; nobody knows whether it is alive")
 	}
 	printKeptOut(w, "Left by guards", r.Left.Kept)
 	for _, class := range r.Left.Unread {

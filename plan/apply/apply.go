@@ -99,6 +99,7 @@ type sweeper struct {
 	births    *births
 
 	controllers *controllers.Watch
+	nodes       nodes
 
 	// archived has the mod revision of what an earlier attempt has archived, of the keys that it left in doubt.
 	archived map[string]int64
@@ -200,6 +201,7 @@ func (r *sweeper) steps(ctx context.Context) error {
 	if err := r.preflight(ctx); err != nil {
 		return err
 	}
+	r.watchNodes(ctx)
 	if err := r.offerStop(ctx); err != nil {
 		return err
 	}

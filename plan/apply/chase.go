@@ -76,7 +76,11 @@ func (r *sweeper) newcomers(ctx context.Context, chased int64) iter.Seq2[candida
 					yield(candidate{}, run.Unhealthy(err))
 					return
 				}
-				uid, newcomer := r.newcomer(pods, &record)
+				uid, newcomer, err := r.newcomer(ctx, pods, &record)
+				if err != nil {
+					yield(candidate{}, err)
+					return
+				}
 				if !newcomer {
 					continue
 				}
@@ -101,19 +105,19 @@ func (r *sweeper) newcomers(ctx context.Context, chased int64) iter.Seq2[candida
 }
 
 // newcomer reports whether a record is a pod of a planned owner that was made after the plan, and may go.
-func (r *sweeper) newcomer(resource decode.Resource, record *decode.Record) (uid string, ok bool) {
+func (r *sweeper) newcomer(ctx context.Context, resource decode.Resource, record *decode.Record) (uid string, ok bool, err error) {
 	if record.CreateRevision <= r.Plan.Header.Revision {
-		return "", false
+		return "", false, nil
 	}
 	object, err := decode.Decode(record.Value)
 	if err != nil || resource.Check(r.Plan.Header.Prefix, record.Key, &object) != nil {
-		return "", false
+		return "", false, nil
 	}
 	if _, selected := r.matches(&object); !selected {
-		return "", false
+		return "", false, nil
 	}
-	guard, _ := r.guards.Objection(&object)
-	return object.UID, guard == ""
+	guard, _, err := r.objection(ctx, &object)
+	return object.UID, guard == "" && err == nil, err
 }
 
 // plannedKeys walks along the keys of a stage while a scan walks along those of the cluster: both ascend.

@@ -117,11 +117,7 @@ func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, cand
 	if ctx.Err() != nil {
 		return nil, run.ErrInterrupted
 	}
-	intended := &journal.Page{Stage: string(stage), Keys: make([]string, len(candidates))}
-	for i := range candidates {
-		intended.Keys[i] = candidates[i].key
-	}
-	if err := r.note(journal.Frame{Page: intended}); err != nil {
+	if err := r.intend(stage, candidates); err != nil {
 		return nil, err
 	}
 	if err := r.read(ctx, candidates); err != nil {
@@ -154,6 +150,15 @@ func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, cand
 		p.targets = append(p.targets, t)
 	}
 	return p, r.archive.Append(keep...)
+}
+
+// intend writes down which keys a page is about.
+func (r *sweeper) intend(stage run.Step, candidates []candidate) error {
+	page := &journal.Page{Stage: string(stage), Keys: make([]string, len(candidates))}
+	for i := range candidates {
+		page.Keys[i] = candidates[i].key
+	}
+	return r.note(journal.Frame{Page: page})
 }
 
 // read reads the candidates that were not read just before.

@@ -22,6 +22,9 @@ func (r *sweeper) removeRoots(ctx context.Context) error {
 		}
 		return nil
 	}
+	if err := r.archiveCollateral(ctx); err != nil {
+		return err
+	}
 	earlier := r.history.LastRevision
 	r.emit(run.StepBegan{Step: run.StepRoots, Total: total})
 	if err := r.sweep(ctx, run.StepRoots, r.judgeRoot, r.rootsLeft()); err != nil {
@@ -101,10 +104,11 @@ func (r *sweeper) judgePod(ctx context.Context, o *decode.Object) (string, error
 	if _, selected := r.matches(o); !selected {
 		return "drifted, and no longer meets the selection", nil
 	}
-	if guard, why := r.guards.Objection(o); guard != "" {
-		return protectedNow(guard, why), nil
+	guard, why, err := r.objection(ctx, o)
+	if guard != "" {
+		return protectedNow(guard, why), err
 	}
-	return "", nil
+	return "", err
 }
 
 func protectedNow(guard, why string) string {

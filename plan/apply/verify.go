@@ -22,7 +22,9 @@ func (r *sweeper) verify(ctx context.Context) error {
 			if err != nil {
 				return run.Unhealthy(err)
 			}
-			r.look(resource, &record)
+			if err := r.look(ctx, resource, &record); err != nil {
+				return err
+			}
 		}
 	}
 	if err := r.lookForBirths(ctx); err != nil {
@@ -45,26 +47,31 @@ func (r *sweeper) verify(ctx context.Context) error {
 }
 
 // look counts one record that stands after the sweep.
-func (r *sweeper) look(resource decode.Resource, record *decode.Record) {
+func (r *sweeper) look(ctx context.Context, resource decode.Resource, record *decode.Record) error {
 	left := &r.report.Left
 	object, err := decode.Decode(record.Value)
 	if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
 		left.Unread = journal.AddReason(left.Unread, unreadable.Class(), record.Key)
-		return
+		return nil
 	}
 	if err != nil || resource.Check(r.Plan.Header.Prefix, record.Key, &object) != nil {
 		left.Unread = journal.AddReason(left.Unread, "key and object disagree", record.Key)
-		return
+		return nil
 	}
 	if _, selected := r.matches(&object); !selected {
-		return
+		return nil
 	}
-	if guard, _ := r.guards.Objection(&object); guard != "" {
+	guard, _, err := r.objection(ctx, &object)
+	if err != nil {
+		return err
+	}
+	if guard != "" {
 		left.Kept = journal.AddReason(left.Kept, guard, record.Key)
-		return
+		return nil
 	}
 	left.Selected++
 	if len(left.Examples) < journal.MaxExamples {
 		left.Examples = append(left.Examples, record.Key)
 	}
+	return nil
 }
