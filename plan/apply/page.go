@@ -77,11 +77,12 @@ func (r *sweeper) pages(candidates iter.Seq2[candidate, error]) iter.Seq2[[]cand
 	}
 }
 
-// sweep deletes a stage's candidates, page by page. While a page goes, the next one is prepared. It feeds no more once ctx
-// has ended or something has failed, and returns when what was in flight has finished and is written down.
+// sweep deletes a stage's candidates, page by page. While a page goes, the next one is prepared, and what became of the one
+// before is written down. It feeds no more once ctx has ended or something has failed, and returns when what was in flight
+// has finished and is written down.
 func (r *sweeper) sweep(ctx context.Context, stage run.Step, judge judge, candidates iter.Seq2[candidate, error]) error {
 	group, ctx := errgroup.WithContext(ctx)
-	prepared := make(chan *page)
+	prepared, gone := make(chan *page), make(chan *page)
 	group.Go(func() error {
 		defer close(prepared)
 		for candidates, err := range r.pages(candidates) {
@@ -101,12 +102,21 @@ func (r *sweeper) sweep(ctx context.Context, stage run.Step, judge judge, candid
 		return nil
 	})
 	group.Go(func() error {
+		defer close(gone)
 		for p := range prepared {
-			if err := r.remove(ctx, p); err != nil {
+			err := r.remove(ctx, p)
+			gone <- p
+			if err != nil {
 				return err
 			}
 		}
 		return nil
+	})
+	group.Go(func() (err error) {
+		for p := range gone { // to the end, whatever fails: the history has what the journal has not
+			err = firstError(err, r.note(journal.Frame{Judged: &journal.Judged{Stage: string(p.stage), Keys: p.verdicts}}))
+		}
+		return err
 	})
 	return group.Wait()
 }
@@ -196,7 +206,7 @@ func (r *sweeper) absent(c *candidate) journal.Verdict {
 	return journal.Verdict{Key: c.key, Outcome: journal.AlreadyGone}
 }
 
-// remove deletes a page, several keys at a time, and writes down what became of each.
+// remove deletes a page, several keys at a time.
 func (r *sweeper) remove(ctx context.Context, p *page) error {
 	for i := range p.verdicts {
 		r.emit(judgedEvent(p.stage, &p.verdicts[i]))
@@ -216,18 +226,13 @@ func (r *sweeper) remove(ctx context.Context, p *page) error {
 			return err
 		})
 	}
-	err := group.Wait()
-	noteErr := r.note(journal.Frame{Judged: &journal.Judged{Stage: string(p.stage), Keys: p.verdicts}})
-	switch {
-	case err != nil:
+	if err := group.Wait(); err != nil {
 		return err
-	case noteErr != nil:
-		return noteErr
-	case ctx.Err() != nil:
-		return run.ErrInterrupted
-	default:
-		return nil
 	}
+	if ctx.Err() != nil {
+		return run.ErrInterrupted
+	}
+	return nil
 }
 
 // workers returns how many keys of a stage go at a time: roots go in their order, owners before what they own.
