@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"etcdsweep/decode"
@@ -52,6 +53,40 @@ type owned struct {
 	passed bool // a pod that depends on it has passed when it did not go
 }
 
+// place is a resource in a namespace.
+type place struct {
+	resource decode.Resource
+	prefix   string
+	keys     int64
+}
+
+// countsInFlight is how many resources are counted at a time. Each costs a round trip and next to nothing else.
+const countsInFlight = 8
+
+// places returns where there is anything of the resources in the namespaces. Most have nothing there, which counting
+// tells for less than a scan.
+func (d *dependents) places(ctx context.Context, namespaces []string, resources []decode.Resource) ([]place, error) {
+	var all []place
+	events := schema.GroupKind{Kind: "Event"}
+	for _, namespace := range namespaces {
+		for _, resource := range resources {
+			if resource.Namespaced && resource != decode.Pods() && resource.GroupKind != events {
+				all = append(all, place{resource: resource, prefix: resource.NamespacePrefix(d.b.opts.Prefix, namespace)})
+			}
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(countsInFlight)
+	for i := range all {
+		group.Go(func() (err error) {
+			all[i].keys, err = d.b.source.Count(ctx, all[i].prefix)
+			return err
+		})
+	}
+	err := group.Wait()
+	return slices.DeleteFunc(all, func(p place) bool { return p.keys == 0 }), err
+}
+
 // lookAround reads the other resources of the roots' namespaces. Events are left out, because the garbage collector
 // ignores them (k8s.io/kubernetes pkg/controller/garbagecollector/graph_builder.go).
 func (b *builder) lookAround(ctx context.Context) error {
@@ -73,15 +108,13 @@ func (b *builder) lookAround(ctx context.Context) error {
 	for class, unreadable := range custom.unreadable {
 		d.unread[class] = unreadable
 	}
-	events := schema.GroupKind{Kind: "Event"}
-	for _, namespace := range slices.Compact(namespaces) {
-		for _, resource := range slices.Concat(decode.BuiltIns(), custom.resources) {
-			if !resource.Namespaced || resource == decode.Pods() || resource.GroupKind == events {
-				continue
-			}
-			if err := d.read(ctx, resource, namespace); err != nil {
-				return err
-			}
+	places, err := d.places(ctx, slices.Compact(namespaces), slices.Concat(decode.BuiltIns(), custom.resources))
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		if err := d.read(ctx, p); err != nil {
+			return err
 		}
 	}
 	for _, root := range b.roots {
@@ -92,19 +125,14 @@ func (b *builder) lookAround(ctx context.Context) error {
 	return nil
 }
 
-// read keeps what has owners of one resource in one namespace. Most resources have nothing there, which counting tells
-// for less than a scan.
-func (d *dependents) read(ctx context.Context, resource decode.Resource, namespace string) error {
-	prefix := resource.NamespacePrefix(d.b.opts.Prefix, namespace)
-	if n, err := d.b.source.Count(ctx, prefix); err != nil || n == 0 {
-		return err
-	}
-	for record, err := range d.b.source.Scan(ctx, prefix) {
+// read keeps what has owners of one resource in one namespace.
+func (d *dependents) read(ctx context.Context, p place) error {
+	for record, err := range d.b.source.Scan(ctx, p.prefix) {
 		if err != nil {
 			return err
 		}
 		d.b.sum.summary.Collateral.Scanned++
-		object, class, err := d.b.read(resource, &record)
+		object, class, err := d.b.read(p.resource, &record)
 		if err != nil {
 			return err
 		}
