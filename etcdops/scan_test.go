@@ -100,6 +100,21 @@ func TestScanReadsAll(t *testing.T) {
 	}
 }
 
+// A count is that of the keys under a prefix, neighbours left out.
+func TestCount(t *testing.T) {
+	for server, binary := range labtest.Servers(t) {
+		t.Run(server, func(t *testing.T) {
+			cluster, _ := scanned(t, lab.Config{Binary: binary, NoFsync: true}, 30, 10)
+			client := connect(t, credentials(cluster))
+			for prefix, want := range map[string]int64{scannedPrefix: 30, "/registry/pods/": 33, "/registry/jobs/": 0} {
+				if got, err := client.Count(t.Context(), prefix); err != nil || got != want {
+					t.Errorf("%s: %d keys, %v; want %d", prefix, got, err, want)
+				}
+			}
+		})
+	}
+}
+
 func TestScanOfNothing(t *testing.T) {
 	cluster, _ := scanned(t, lab.Config{}, 0, 0)
 	client := connect(t, credentials(cluster))

@@ -321,6 +321,16 @@ func (d *dependents) reclaimPolicy(ctx context.Context, volume string) (string, 
 
 const namedClaims = 10 // in one refusal
 
+// claims counts all claims, named or not.
+func (c *Collateral) claims() int64 {
+	for _, kind := range c.Kinds {
+		if kind.Reason == claimKind {
+			return kind.Count
+		}
+	}
+	return 0
+}
+
 // check refuses what was not allowed to go.
 func (c *Collateral) check(allowed []string) error {
 	var missing []string
@@ -344,7 +354,7 @@ func (c *Collateral) check(allowed []string) error {
 		for i := range c.Claims[:min(len(c.Claims), namedClaims)] {
 			words = append(words, c.Claims[i].String())
 		}
-		if more := len(c.Claims) - len(words); more > 0 {
+		if more := c.claims() - int64(len(words)); more > 0 {
 			words = append(words, fmt.Sprintf("and %d more", more))
 		}
 		reason += "; what is on the volumes of these claims may be lost: " + strings.Join(words, ", ")
