@@ -43,6 +43,7 @@ type page struct {
 	stage   run.Step
 	targets []target // to delete
 
+	flying   sync.WaitGroup // deletes
 	mu       sync.Mutex
 	verdicts []journal.Verdict
 }
@@ -77,9 +78,9 @@ func (r *sweeper) pages(candidates iter.Seq2[candidate, error]) iter.Seq2[[]cand
 	}
 }
 
-// sweep deletes a stage's candidates, page by page. While a page goes, the next one is prepared, and what became of the one
-// before is written down. It feeds no more once ctx has ended or something has failed, and returns when what was in flight
-// has finished and is written down.
+// sweep deletes a stage's candidates. While a page goes, the next one is prepared, and what became of the one before is
+// written down; the deletes of one page follow those of another without a gap. It feeds no more once ctx has ended or
+// something has failed, and returns when what was in flight has finished and is written down.
 func (r *sweeper) sweep(ctx context.Context, stage run.Step, judge judge, candidates iter.Seq2[candidate, error]) error {
 	group, ctx := errgroup.WithContext(ctx)
 	prepared, gone := make(chan *page), make(chan *page)
@@ -103,14 +104,7 @@ func (r *sweeper) sweep(ctx context.Context, stage run.Step, judge judge, candid
 	})
 	group.Go(func() error {
 		defer close(gone)
-		for p := range prepared {
-			err := r.remove(ctx, p)
-			gone <- p
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return r.remove(ctx, r.workers(stage), prepared, gone)
 	})
 	group.Go(func() (err error) {
 		for p := range gone { // to the end, whatever fails: the history has what the journal has not
@@ -206,33 +200,44 @@ func (r *sweeper) absent(c *candidate) journal.Verdict {
 	return journal.Verdict{Key: c.key, Outcome: journal.AlreadyGone}
 }
 
-// remove deletes a page, several keys at a time.
-func (r *sweeper) remove(ctx context.Context, p *page) error {
-	for i := range p.verdicts {
-		r.emit(judgedEvent(p.stage, &p.verdicts[i]))
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(r.workers(p.stage))
-	for i := range p.targets {
-		if groupCtx.Err() != nil {
-			break
+// remove deletes pages, several keys at a time, and hands on each page whose deletes have finished.
+func (r *sweeper) remove(ctx context.Context, workers int, pages <-chan *page, gone chan<- *page) error {
+	deletes, deleting := errgroup.WithContext(ctx)
+	deletes.SetLimit(workers)
+	var finished sync.WaitGroup
+	for p := range pages {
+		if deleting.Err() != nil {
+			break // what is prepared stays in doubt, and is read again by the next attempt
 		}
-		group.Go(func() error {
-			v, err := r.removeOne(groupCtx, &p.targets[i])
-			if v != nil {
-				p.judged(*v)
-				r.emit(judgedEvent(p.stage, v))
+		for i := range p.verdicts {
+			r.emit(judgedEvent(p.stage, &p.verdicts[i]))
+		}
+		for i := range p.targets {
+			if deleting.Err() != nil {
+				break
 			}
-			return err
+			p.flying.Add(1)
+			deletes.Go(func() error {
+				defer p.flying.Done()
+				v, err := r.removeOne(deleting, &p.targets[i])
+				if v != nil {
+					p.judged(*v)
+					r.emit(judgedEvent(p.stage, v))
+				}
+				return err
+			})
+		}
+		finished.Go(func() {
+			p.flying.Wait()
+			gone <- p
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	err := deletes.Wait()
+	finished.Wait()
+	if err == nil && ctx.Err() != nil {
+		err = run.ErrInterrupted
 	}
-	if ctx.Err() != nil {
-		return run.ErrInterrupted
-	}
-	return nil
+	return err
 }
 
 // workers returns how many keys of a stage go at a time: roots go in their order, owners before what they own.

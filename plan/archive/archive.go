@@ -72,7 +72,9 @@ func Open(fsys durable.FS, path string, each func(decode.Record)) (_ *Writer, cu
 	return &Writer{log: log, zstd: encoder}, cut, nil
 }
 
-func newEncoder() (*zstd.Encoder, error) { return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)) }
+func newEncoder() (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+}
 
 // Append adds records as one page. When it returns nil they are on the disk. After an error the archive takes no more.
 func (w *Writer) Append(records ...decode.Record) error {
