@@ -66,6 +66,7 @@ type Config struct {
 
 	Rate        float64 // deletes a second, 0 for unpaced
 	Concurrency int     // deletes in flight
+	PageKeys    int     // the most keys of a page; 0 for what goes in about two seconds
 
 	NoChase  bool  // leave newcomers
 	ChaseMax int64 // the most newcomers to delete; 0 for the larger of 1,000 and half of the plan

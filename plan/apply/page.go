@@ -23,10 +23,14 @@ const (
 
 // pageKeys returns the most keys of a page.
 func (r *sweeper) pageKeys() int {
-	if r.Rate == 0 {
+	switch {
+	case r.PageKeys > 0:
+		return r.PageKeys
+	case r.Rate == 0:
 		return maxPageKeys
+	default:
+		return int(min(max(pageSeconds*r.Rate, minPageKeys), maxPageKeys))
 	}
-	return int(min(max(pageSeconds*r.Rate, minPageKeys), maxPageKeys))
 }
 
 // candidate is an object that may go.
