@@ -2,6 +2,7 @@ package durable
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -20,8 +22,8 @@ const (
 	maxPayload  = 256 << 20 // a damaged length must not fill the memory
 )
 
-// ErrTorn says that a log ends within a frame, as after a crash. Every frame before it is whole.
-var ErrTorn = errors.New("the last frame is torn")
+// ErrTorn says that a log ends within a frame, or within its first line, as after a crash. Every frame before it is whole.
+var ErrTorn = errors.New("torn at its end")
 
 // DamagedError says that a log is damaged in its middle: no crash does that.
 type DamagedError struct {
@@ -80,7 +82,9 @@ func CreateLog(fsys FS, path, format string) (_ *Log, err error) {
 }
 
 // OpenLog opens a log to append to it, after it has called each for every payload that it holds. A torn tail is cut off;
-// cut is its length in bytes. The error is a *DamagedError for a log that is damaged before its tail, which is left as it is.
+// cut is its length in bytes. What it has called each for is on the disk when it returns, whether or not the process that
+// appended it came to syncing it. The error is a *DamagedError for a log that is damaged before its tail, which is left as
+// it is.
 func OpenLog(fsys FS, path, format string, each func(payload []byte) error) (_ *Log, cut int64, err error) {
 	file, err := fsys.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {
@@ -92,30 +96,26 @@ func OpenLog(fsys FS, path, format string, each func(payload []byte) error) (_ *
 		}
 	}()
 	in := newFrames(file)
-	if err := in.format(format); err != nil {
-		return nil, 0, err
-	}
-	for {
-		payload, err := in.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if errors.Is(err, ErrTorn) {
-			cut = in.source.read - in.good
-			if err := file.Truncate(in.good); err != nil {
-				return nil, 0, err
-			}
-			if err := file.Sync(); err != nil {
-				return nil, 0, err
-			}
-			break
-		}
-		if err != nil {
+	switch err = in.log(format, each); {
+	case errors.Is(err, ErrTorn):
+		cut = in.source.read - in.good
+		if err := file.Truncate(in.good); err != nil {
 			return nil, 0, err
 		}
-		if err := each(payload); err != nil {
-			return nil, 0, &DamagedError{Frame: in.frame, Offset: in.start, Err: err}
+	case err != nil:
+		return nil, 0, err
+	}
+	if in.good == 0 { // torn in its first line
+		if _, err := io.WriteString(file, format); err != nil {
+			return nil, 0, err
 		}
+		in.good = int64(len(format))
+	}
+	if err := file.Sync(); err != nil {
+		return nil, 0, err
+	}
+	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
+		return nil, 0, err
 	}
 	return &Log{path: path, file: file, size: in.good, synced: in.good}, cut, nil
 }
@@ -227,14 +227,44 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// log reads a whole log. The error is ErrTorn if it ends within a frame or its format, or a *DamagedError, or that of each.
+func (f *frames) log(format string, each func(payload []byte) error) error {
+	if err := f.format(format); err != nil {
+		return err
+	}
+	for {
+		payload, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := each(payload); err != nil {
+			return &DamagedError{Frame: f.frame, Offset: f.start, Err: err}
+		}
+	}
+}
+
 func (f *frames) format(want string) error {
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(f.in, got); err != nil || string(got) != want {
+	got, err := f.in.Peek(len(want) + 1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	short := err != nil
+	switch {
+	case strings.HasPrefix(string(got), want):
+		f.good = int64(len(want))
+		_, err = f.in.Discard(len(want))
+		return err
+	case short && (strings.HasPrefix(want, string(got)) || zeros(got)):
+		return fmt.Errorf("the format at its beginning: %w", ErrTorn)
+	default:
 		return fmt.Errorf("not of format %s", want[:len(want)-1])
 	}
-	f.good = int64(len(want))
-	return nil
 }
+
+func zeros(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // next returns the next payload, which is its caller's until the next call, or io.EOF, [ErrTorn] or a *DamagedError. It
 // returns ErrTorn at the end of the file only.
