@@ -160,6 +160,9 @@ func (l *Log) Sync() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
+		// Linux drops what it could not write, and still shows it to who reads the file, until the machine goes down. So
+		// nobody must find it: whoever opens the log next would trust it. Where this fails too there is nothing left to do.
+		_ = l.file.Truncate(l.synced)
 		l.broken = fmt.Errorf("%s: %w", l.path, err)
 		return l.broken
 	}
