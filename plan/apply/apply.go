@@ -314,25 +314,44 @@ func (r *sweeper) note(frame journal.Frame) error {
 	return r.journal.Append(frame)
 }
 
-// conclude closes the journal's attempt, and writes the report.
+// conclude writes the report, and closes the journal's attempt: in this order, for a run whose journal says that it is done is
+// not gone on with, and would have no report for ever.
 func (r *sweeper) conclude(err error) (*Report, error) {
-	state := run.StateOf(err, r.history.Began())
 	if r.journal == nil {
 		return nil, err // refused before it began: there is nothing to report
 	}
-	closed := &journal.Closed{State: state}
+	_ = r.concludeControllers() // an error of the journal is told by the frame below
+	if reportErr := r.writeReport(err); reportErr != nil {
+		err = unfinished(err, reportErr)
+	}
+	if noteErr := r.note(journal.Frame{Closed: r.closing(err)}); noteErr != nil && !errors.Is(err, errors.Unwrap(noteErr)) {
+		err = unfinished(err, noteErr)
+		_ = r.writeReport(err) // it may say that the run is done, and the next attempt goes on
+	}
+	r.fillReport(r.closing(err))
+	return &r.report, err
+}
+
+// unfinished adds to a run's error why it could not be written down how it ended: it is not done then, whatever it did.
+func unfinished(err, cause error) error {
+	if errors.Is(err, run.ErrLeft) {
+		return fmt.Errorf("%v: %w", err, cause)
+	}
+	return errors.Join(err, cause)
+}
+
+// closing says how the attempt ends that ends with err.
+func (r *sweeper) closing(err error) *journal.Closed {
+	closed := &journal.Closed{State: run.StateOf(err, r.history.Began())}
 	if err != nil {
 		closed.Error = err.Error()
 	}
-	_ = r.concludeControllers() // an error of the journal is told by the frame below
-	r.fillReport(closed)
-	if noteErr := r.note(journal.Frame{Closed: closed}); err == nil || !errors.Is(err, noteErr) && noteErr != nil {
-		err = errors.Join(err, noteErr)
-	}
-	if writeErr := r.Dir.WriteReport(r.Dir.Report(), &r.report); writeErr != nil {
-		err = errors.Join(err, writeErr)
-	}
-	return &r.report, err
+	return closed
+}
+
+func (r *sweeper) writeReport(err error) error {
+	r.fillReport(r.closing(err))
+	return r.Dir.WriteReport(r.Dir.Report(), &r.report)
 }
 
 // close closes what the run has opened.

@@ -141,21 +141,31 @@ func (w *world) config(p *plan.File) apply.Config { return w.configIn(w.dir, p) 
 
 func (w *world) configIn(stateDir string, p *plan.File) apply.Config {
 	w.t.Helper()
-	dir, err := run.MakeDir(durable.OS(), stateDir, p)
+	cfg, err := w.tryConfig(durable.OS(), stateDir, p)
 	must(w.t, err)
-	p, err = dir.KeepPlan(p)
-	must(w.t, err)
+	return cfg
+}
+
+// tryConfig is a run whose files are all written through a file system.
+func (w *world) tryConfig(fsys durable.FS, stateDir string, p *plan.File) (apply.Config, error) {
+	dir, err := run.MakeDir(fsys, stateDir, p)
+	if err != nil {
+		return apply.Config{}, err
+	}
+	if p, err = dir.KeepPlan(p); err != nil {
+		return apply.Config{}, err
+	}
 	return apply.Config{
 		Plan:        p,
 		Cluster:     w.live(p),
-		Snapshots:   snapshots{w},
+		Snapshots:   snapshots{w, fsys},
 		Dir:         dir,
 		Opened:      journal.Opened{Command: "apply", Plan: p.ID},
 		Concurrency: 16,
 		Settle:      50 * time.Millisecond,
 		SettleMax:   time.Minute,
 		Now:         time.Now,
-	}
+	}, nil
 }
 
 func (w *world) live(p *plan.File) live {
@@ -184,7 +194,10 @@ func (w *world) archivedRecords(cfg apply.Config) (n int) {
 }
 
 // snapshots are real ones.
-type snapshots struct{ w *world }
+type snapshots struct {
+	w    *world
+	fsys durable.FS
+}
 
 func (s snapshots) Save(ctx context.Context, path string, minRevision int64, progress func(done, total int64)) (apply.Snapshot, error) {
 	member, err := s.w.client.SnapshotSource(ctx, minRevision)
@@ -196,7 +209,7 @@ func (s snapshots) Save(ctx context.Context, path string, minRevision int64, pro
 		return nil, err
 	}
 	defer stream.Close()
-	info, err := snapshot.Save(ctx, stream, path, snapshot.Options{Progress: func(bytes int64) { progress(bytes, 0) }})
+	info, err := snapshot.Save(ctx, stream, path, snapshot.Options{FS: s.fsys, Progress: func(bytes int64) { progress(bytes, 0) }})
 	if err != nil {
 		return nil, err
 	}
