@@ -74,12 +74,19 @@ func (tr *trial) goOn() {
 	tr.t.Helper()
 	report, err := tr.attempt(tr.t.Context())
 	if _, refused := errors.AsType[*plan.RefusedError](err); refused {
-		data, readErr := os.ReadFile(tr.dir().Report())
-		must(tr.t, readErr)
-		report, err = new(apply.Report), nil
-		must(tr.t, json.Unmarshal(data, report))
+		report, err = tr.report(), nil
 	}
 	tr.finished(report, err)
+}
+
+// report reads the report that the run has left.
+func (tr *trial) report() *apply.Report {
+	tr.t.Helper()
+	data, err := os.ReadFile(tr.dir().Report())
+	must(tr.t, err)
+	report := new(apply.Report)
+	must(tr.t, json.Unmarshal(data, report))
+	return report
 }
 
 // A plan that cannot be written is not there, and leaves nothing behind.
