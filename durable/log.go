@@ -2,7 +2,6 @@ package durable
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 )
 
@@ -22,8 +20,8 @@ const (
 	maxPayload  = 256 << 20 // a damaged length must not fill the memory
 )
 
-// ErrTorn says that a log ends within a frame, or within its first line, as after a crash. Every frame before it is whole.
-var ErrTorn = errors.New("torn at its end")
+// ErrTorn says that a log ends within a frame, as after a crash. Every frame before it is whole.
+var ErrTorn = errors.New("the last frame is torn")
 
 // DamagedError says that a log is damaged in its middle: no crash does that.
 type DamagedError struct {
@@ -58,27 +56,25 @@ type Log struct {
 	synced  int64      // guarded by mu
 }
 
-// CreateLog makes a log, mode 0600; its path must be free. The format ends in a newline. The caller closes the log.
-func CreateLog(fsys FS, path, format string) (_ *Log, err error) {
-	file, err := fsys.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+// CreateLog makes a log, mode 0600; its path must be free. It appears with its first line, whole. The format ends in a newline.
+// The caller closes the log.
+func CreateLog(fsys FS, path, format string) (*Log, error) {
+	file, err := Create(fsys, path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("%s: %w", path, err), file.Close(), fsys.Remove(path))
-		}
-	}()
+	defer file.Abort()
 	if _, err := io.WriteString(file, format); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := file.Commit(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	handle, err := fsys.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
 		return nil, err
 	}
-	if err := file.Sync(); err != nil {
-		return nil, err
-	}
-	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
-		return nil, err
-	}
-	return &Log{path: path, file: file, size: int64(len(format)), synced: int64(len(format))}, nil
+	return &Log{path: path, file: handle, size: int64(len(format)), synced: int64(len(format))}, nil
 }
 
 // OpenLog opens a log to append to it, after it has called each for every payload that it holds. A torn tail is cut off;
@@ -104,12 +100,6 @@ func OpenLog(fsys FS, path, format string, each func(payload []byte) error) (_ *
 		}
 	case err != nil:
 		return nil, 0, err
-	}
-	if in.good == 0 { // torn in its first line
-		if _, err := io.WriteString(file, format); err != nil {
-			return nil, 0, err
-		}
-		in.good = int64(len(format))
 	}
 	if err := file.Sync(); err != nil {
 		return nil, 0, err
@@ -230,7 +220,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// log reads a whole log. The error is ErrTorn if it ends within a frame or its format, or a *DamagedError, or that of each.
+// log reads a whole log. The error is ErrTorn if it ends within a frame, or a *DamagedError, or that of each.
 func (f *frames) log(format string, each func(payload []byte) error) error {
 	if err := f.format(format); err != nil {
 		return err
@@ -250,24 +240,13 @@ func (f *frames) log(format string, each func(payload []byte) error) error {
 }
 
 func (f *frames) format(want string) error {
-	got, err := f.in.Peek(len(want) + 1)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	short := err != nil
-	switch {
-	case strings.HasPrefix(string(got), want):
-		f.good = int64(len(want))
-		_, err = f.in.Discard(len(want))
-		return err
-	case short && (strings.HasPrefix(want, string(got)) || zeros(got)):
-		return fmt.Errorf("the format at its beginning: %w", ErrTorn)
-	default:
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(f.in, got); err != nil || string(got) != want {
 		return fmt.Errorf("not of format %s", want[:len(want)-1])
 	}
+	f.good = int64(len(want))
+	return nil
 }
-
-func zeros(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // next returns the next payload, which is its caller's until the next call, or io.EOF, [ErrTorn] or a *DamagedError. It
 // returns ErrTorn at the end of the file only.
