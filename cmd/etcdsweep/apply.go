@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -11,10 +12,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"etcdsweep/durable"
 	"etcdsweep/etcdops"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
 	"etcdsweep/plan/controllers"
+	"etcdsweep/plan/run"
 )
 
 type applyOptions struct {
@@ -101,7 +104,11 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 		return err
 	}
 	input := newLines(s.in)
-	if err := o.confirmed(ctx, p, s, input); err != nil {
+	err = confirmed(ctx, o.confirm, p, s, input, func(w io.Writer) {
+		printPlan(w, p)
+		fmt.Fprintf(w, "\nThis deletes %s keys.", count(p.Trailer.Entries))
+	})
+	if err != nil {
 		return err
 	}
 	stateDir, err := stateDir(o.stateDir)
@@ -113,7 +120,9 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 		return interrupted(ctx, err)
 	}
 	defer client.Close()
-	session, err := openSession(stateDir, p, openedBy(cmd, []string{path}, p), s)
+	session, err := openSession(stateDir, p, openedBy(cmd, []string{path}, p.ID), s, func() (*run.Dir, error) {
+		return run.MakeDir(durable.OS(), stateDir, p)
+	})
 	if err != nil {
 		return err
 	}
@@ -191,15 +200,14 @@ func (o *applyOptions) startAgain(ctx context.Context, client *etcdops.Client, p
 	return err
 }
 
-// confirmed makes sure that the operator means this plan: by --confirm, or by typing its ID.
-func (o *applyOptions) confirmed(ctx context.Context, p *plan.File, s streams, input *lines) error {
-	typed := o.confirm
+// confirmed makes sure that the operator means this plan: by --confirm, or by typing its ID after what tell has printed.
+func confirmed(ctx context.Context, typed string, p *plan.File, s streams, input *lines, tell func(io.Writer)) error {
 	if typed == "" {
 		if !s.interactive() {
 			return usagef("--confirm is missing: the head of the plan's ID, as show prints it")
 		}
-		printPlan(s.err, p)
-		fmt.Fprintf(s.err, "\nThis deletes %s keys. Type the first %d digits of the plan's ID to go on: ", count(p.Trailer.Entries), plan.MinConfirm)
+		tell(s.err)
+		fmt.Fprintf(s.err, " Type the first %d digits of the plan's ID to go on: ", plan.MinConfirm)
 		line, err := input.read(ctx)
 		if err != nil {
 			return err

@@ -165,17 +165,22 @@ func repeat(flags *pflag.FlagSet) string {
 func given(flags *pflag.FlagSet) []string {
 	var words []string
 	flags.VisitAll(func(flag *pflag.Flag) {
-		value := flag.Value.String()
 		if !flag.Changed || flag.Name == "password" {
 			return
 		}
+		values := []string{flag.Value.String()}
 		if list, ok := flag.Value.(pflag.SliceValue); ok {
-			value = strings.Join(list.GetSlice(), ",")
+			values = list.GetSlice()
+			if flag.Value.Type() == "stringSlice" {
+				values = []string{strings.Join(values, ",")}
+			}
 		}
 		if flag.Name == "user" {
-			value, _, _ = strings.Cut(value, ":")
+			values[0], _, _ = strings.Cut(values[0], ":")
 		}
-		words = append(words, "--"+flag.Name+"="+value)
+		for _, value := range values {
+			words = append(words, "--"+flag.Name+"="+value)
+		}
 	})
 	return words
 }

@@ -82,7 +82,8 @@ holds them, deletes the owners and then the pods one by one, and verifies.
 Nothing is deleted without a plan that was read and confirmed.`,
 		Example: `  etcdsweep plan -n batch --job runaway -o runaway.plan   what exactly would go?
   etcdsweep show runaway.plan --keys                      let me look at it
-  etcdsweep apply runaway.plan --confirm 3f9a1c2e         snapshot, prove, sweep, verify`,
+  etcdsweep apply runaway.plan --confirm 3f9a1c2e         snapshot, prove, sweep, verify
+  etcdsweep undo RUN-DIR --confirm 3f9a1c2e               put back what went`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -93,6 +94,8 @@ Nothing is deleted without a plan that was read and confirmed.`,
 		newPlanCommand(s),
 		newShowCommand(s),
 		newApplyCommand(s),
+		newUndoCommand(s),
+		newRunsCommand(s),
 		newSnapshotCommand(s),
 		newVersionCommand(s),
 	)

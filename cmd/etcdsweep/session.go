@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"etcdsweep/durable"
 	"etcdsweep/etcdops"
 	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
@@ -40,8 +39,8 @@ type session struct {
 // gone, and a question to nobody is as good as answered. SIGHUP is ignored from the beginning.
 func outliveTerminal() { signal.Ignore(syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU) }
 
-// openSession locks the cluster of the plan, and makes the directory of its run or finds it. The caller closes the session.
-func openSession(stateDir string, p *plan.File, opened journal.Opened, s streams) (_ *session, err error) {
+// openSession locks the cluster of the plan, and then makes or finds the directory of its run. The caller closes the session.
+func openSession(stateDir string, p *plan.File, opened journal.Opened, s streams, open func() (*run.Dir, error)) (_ *session, err error) {
 	lock, err := run.LockCluster(stateDir, p.Header.Cluster.SystemUID, opened, time.Now())
 	if err != nil {
 		return nil, err
@@ -51,7 +50,7 @@ func openSession(stateDir string, p *plan.File, opened journal.Opened, s streams
 			err = errors.Join(err, lock.Close())
 		}
 	}()
-	dir, err := run.MakeDir(durable.OS(), stateDir, p)
+	dir, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -82,10 +81,10 @@ func (s *session) warnWhenInterrupted(ctx context.Context) (stop func() bool) {
 }
 
 // openedBy says who gives the command, where.
-func openedBy(cmd *cobra.Command, args []string, p *plan.File) journal.Opened {
+func openedBy(cmd *cobra.Command, args []string, planID string) journal.Opened {
 	o := journal.Opened{
 		Command:     cmd.Name(),
-		Plan:        p.ID,
+		Plan:        planID,
 		Tool:        version(),
 		User:        "unknown",
 		Host:        "unknown",

@@ -84,7 +84,7 @@ func (d *Dir) Log() string { return filepath.Join(d.Path, logFile) }
 func (d *Dir) removeTemporary() error {
 	entries, err := os.ReadDir(d.Path)
 	for _, entry := range entries {
-		if name := entry.Name(); strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".tmp") {
+		if name := entry.Name(); temporary(name) {
 			err = errors.Join(err, d.FS.Remove(filepath.Join(d.Path, name)))
 		}
 	}
@@ -167,6 +167,11 @@ func (d *Dir) WriteReport(path string, report any) error {
 		return fmt.Errorf("report: %w", err)
 	}
 	return nil
+}
+
+// temporary reports whether a file is one that a killed process has left half-written.
+func temporary(name string) bool {
+	return strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".tmp")
 }
 
 func exists(path string) bool {

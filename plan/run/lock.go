@@ -28,7 +28,7 @@ type holder struct {
 // UID of its Namespace kube-system. If one does, the error is a *plan.RefusedError that names it. A lock on another
 // machine is not seen: what keeps two runs apart there are the revisions that each write compares.
 func LockCluster(stateDir, systemUID string, who journal.Opened, now time.Time) (*Lock, error) {
-	path := filepath.Join(stateDir, "locks", "cluster-"+url.PathEscape(systemUID))
+	path := lockPath(stateDir, systemUID)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
@@ -38,7 +38,7 @@ func LockCluster(stateDir, systemUID string, who journal.Opened, now time.Time) 
 		return nil, fmt.Errorf("lock: %w", err)
 	case !locked:
 		return nil, &plan.RefusedError{
-			Reason: "another etcdsweep works on this cluster: " + readHolder(path),
+			Reason: "another etcdsweep works on this cluster: " + nameHolder(path),
 			Advice: "wait for it, or interrupt it with Ctrl-C in its terminal",
 		}
 	}
@@ -55,9 +55,36 @@ func LockCluster(stateDir, systemUID string, who journal.Opened, now time.Time) 
 // Close gives the cluster free.
 func (l *Lock) Close() error { return l.file.Close() }
 
-func readHolder(path string) string {
-	var h holder
-	if text, err := os.ReadFile(path); err != nil || json.Unmarshal(text, &h) != nil {
+// lockedBy returns who works on a cluster, and whether somebody does. It holds the lock for a moment if nobody does.
+func lockedBy(stateDir, systemUID string) (holder, bool) {
+	path := lockPath(stateDir, systemUID)
+	if !exists(path) {
+		return holder{}, false
+	}
+	file := flock.New(path, flock.SetPermissions(0o600))
+	defer file.Close()
+	if free, err := file.TryRLock(); err != nil || free {
+		return holder{}, false
+	}
+	h, err := readHolder(path)
+	return h, err == nil
+}
+
+func lockPath(stateDir, systemUID string) string {
+	return filepath.Join(stateDir, "locks", "cluster-"+url.PathEscape(systemUID))
+}
+
+func readHolder(path string) (h holder, err error) {
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &h)
+	}
+	return h, err
+}
+
+func nameHolder(path string) string {
+	h, err := readHolder(path)
+	if err != nil {
 		return "it does not say who" // it has the lock, and has not written yet
 	}
 	return fmt.Sprintf("%s of plan %s by %s on %s, process %d, since %s",

@@ -1,0 +1,25 @@
+// Package undo puts back what a run has deleted, and what went because of it: the raw bytes of the run's archive.
+//
+// What counts is every record of the archive, and of a key that stands in it more than once the last one; but not a key that
+// the run has left in the end, nor what was kept only because the garbage collector would take it, if no root went. What the
+// garbage collector did take is put back.
+//
+//   - A key is made only where there is none, in a transaction of its own. What exists again is left alone.
+//   - Owners come before what they own, Namespaces first of all, then what else is in no namespace.
+//   - Keys that shared a lease share a new one, which has the time that the old one has left. A key whose lease has expired
+//     stays away.
+//   - At the end everything that was put back is read again, and compared byte for byte.
+//
+// # Going on
+//
+// All is written down in a journal of its own before it is done, so an undo that was interrupted or killed goes on where it
+// stood. Each selection (--only) is an undo by itself: one that was limited can be followed by a full one, which finds what
+// is back already. One that went to its end is refused when it is given again, unless it has left something: then it looks at
+// everything anew.
+//
+// # Memory
+//
+// The archive is read several times, page by page: once to find out which keys it has twice and which UIDs are owners, once
+// for the owners, then once for each generation of dependents, and once to verify. What is kept in memory are the owners, the
+// keys that stand in it twice, those that the run has left, nodes, namespaces and leases, but never a key of each pod.
+package undo
