@@ -126,15 +126,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 		return nil, err
 	}
 	defer r.watchControllers(context.WithoutCancel(ctx))()
-	err = r.steps(ctx)
-	switch {
-	case ctx.Err() == nil || err == nil || errors.Is(err, run.ErrInterrupted):
-	case errors.Is(err, context.Canceled):
-		err = run.ErrInterrupted
-	default: // something else went wrong as well
-		err = fmt.Errorf("%w: %w", run.ErrInterrupted, err)
-	}
-	return r.conclude(err)
+	return r.conclude(run.Interrupted(ctx, r.steps(ctx)))
 }
 
 func newSweeper(cfg Config) (*sweeper, error) {

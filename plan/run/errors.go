@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -39,6 +40,18 @@ func (e *HealthError) Unwrap() error { return e.Err }
 
 // Hint returns the advice.
 func (e *HealthError) Hint() string { return e.Advice }
+
+// Interrupted says of an error that its run ended because ctx did, if it has ended; and what else went wrong, if anything did.
+func Interrupted(ctx context.Context, err error) error {
+	switch {
+	case err == nil, ctx.Err() == nil, errors.Is(err, ErrInterrupted):
+		return err
+	case errors.Is(err, context.Canceled):
+		return ErrInterrupted
+	default:
+		return fmt.Errorf("%w: %w", ErrInterrupted, err)
+	}
+}
 
 // Unhealthy says that the run was stopped because etcd gave no answer.
 func Unhealthy(err error) error {

@@ -102,11 +102,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := u.open(); err != nil {
 		return nil, err
 	}
-	err = u.steps(ctx)
-	if err != nil && ctx.Err() != nil && !errors.Is(err, run.ErrInterrupted) {
-		err = fmt.Errorf("%w: %w", run.ErrInterrupted, err)
-	}
-	return u.conclude(err)
+	return u.conclude(run.Interrupted(ctx, u.steps(ctx)))
 }
 
 // open reads what the run and earlier attempts to undo it have written down.
@@ -212,7 +208,8 @@ func (u *undoer) note(frame journal.Frame) error {
 	return u.journal.Append(frame)
 }
 
-// conclude closes the journal's attempt, and writes the report.
+// conclude writes the report, and closes the journal's attempt: in this order, for an undo whose journal says that it is done
+// is not gone on with, and would have no report for ever.
 func (u *undoer) conclude(err error) (*Report, error) {
 	if u.journal == nil && !u.DryRun {
 		return nil, err // refused before it began
@@ -225,9 +222,12 @@ func (u *undoer) conclude(err error) (*Report, error) {
 		u.fillReport(closed)
 		return &u.report, err
 	}
-	err = errors.Join(err, u.note(journal.Frame{Closed: closed}))
 	u.fillReport(closed)
-	return &u.report, errors.Join(err, u.Dir.WriteReport(u.Dir.UndoReport(), &u.report))
+	if reportErr := u.Dir.WriteReport(u.Dir.UndoReport(), &u.report); reportErr != nil {
+		err = errors.Join(err, reportErr)
+		closed.State, closed.Error = journal.StateFailed, err.Error()
+	}
+	return &u.report, errors.Join(err, u.note(journal.Frame{Closed: closed}))
 }
 
 // emit hands an event to the observer.

@@ -48,3 +48,10 @@ type_and_run etcdsweep apply runaway.plan --confirm "$id" --rate 0 --state-dir s
 
 say "Has anything else changed by a byte?"
 type_and_run etcdsweep-lab check --dir lab
+
+say "Put it all back, owners first. (A lease stands still after 2 s here, because this is only a demo.)"
+type_and_run etcdsweep runs --state-dir state
+type_and_run etcdsweep undo state/runs/"$id"* --confirm "$id" --rate 0 --lease-duration 2s
+
+say "Has anything else changed by a byte?"
+type_and_run etcdsweep-lab check --dir lab
