@@ -3,6 +3,7 @@ package etcdops
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -16,4 +17,48 @@ func (c *Client) Count(ctx context.Context, prefix string) (int64, error) {
 		return 0, fmt.Errorf("count %s: %w", prefix, err)
 	}
 	return response.Count, nil
+}
+
+const maxCountOps = 100 // in a transaction; etcd's --max-txn-ops is 128 by default
+
+// CountEach returns how many keys there are under each prefix, linearizably. It asks for many in one transaction, and
+// one by one where a server refuses that: an old one whose file is over its quota refuses every transaction.
+func (c *Client) CountEach(ctx context.Context, prefixes []string) ([]int64, error) {
+	counts := make([]int64, 0, len(prefixes))
+	for some := range slices.Chunk(prefixes, maxCountOps) {
+		together, err := c.countTogether(ctx, some)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("count %d prefixes: %w", len(prefixes), ctx.Err())
+		}
+		if err == nil {
+			counts = append(counts, together...)
+			continue
+		}
+		for _, prefix := range some {
+			n, err := c.Count(ctx, prefix)
+			if err != nil {
+				return nil, err
+			}
+			counts = append(counts, n)
+		}
+	}
+	return counts, nil
+}
+
+func (c *Client) countTogether(ctx context.Context, prefixes []string) ([]int64, error) {
+	var ops []clientv3.Op
+	for _, prefix := range prefixes {
+		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithCountOnly()))
+	}
+	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.TxnResponse, error) {
+		return c.etcd.Txn(ctx).Then(ops...).Commit()
+	})
+	if err != nil {
+		return nil, err
+	}
+	counts := make([]int64, len(prefixes))
+	for i, r := range response.Responses {
+		counts[i] = r.GetResponseRange().Count
+	}
+	return counts, nil
 }

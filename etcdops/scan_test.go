@@ -111,6 +111,13 @@ func TestCount(t *testing.T) {
 					t.Errorf("%s: %d keys, %v; want %d", prefix, got, err, want)
 				}
 			}
+			// Many at once: more than fit into one transaction.
+			many := slices.Concat(slices.Repeat([]string{"/registry/jobs/", scannedPrefix}, 120), []string{"/registry/pods/"})
+			counts, err := client.CountEach(t.Context(), many)
+			want := append(slices.Repeat([]int64{0, 30}, 120), 33)
+			if err != nil || !slices.Equal(counts, want) {
+				t.Errorf("%d, %v; want %d", counts, err, want)
+			}
 		})
 	}
 }

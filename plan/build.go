@@ -24,8 +24,9 @@ type Source interface {
 	Get(ctx context.Context, key string) (*decode.Record, error)
 	// Scan yields the records under a prefix in the order of their keys; an error is the last pair.
 	Scan(ctx context.Context, prefix string) iter.Seq2[decode.Record, error]
-	// Count returns the number of keys under a prefix. It is called by several goroutines at a time.
+	// Count returns the number of keys under a prefix, and CountEach those under each of many.
 	Count(ctx context.Context, prefix string) (int64, error)
+	CountEach(ctx context.Context, prefixes []string) ([]int64, error)
 	// Revision returns the cluster's newest revision, read linearizably at any key that may be read.
 	Revision(ctx context.Context, key string) (int64, error)
 }

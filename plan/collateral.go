@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"etcdsweep/decode"
@@ -57,34 +56,32 @@ type owned struct {
 type place struct {
 	resource decode.Resource
 	prefix   string
-	keys     int64
 }
 
-// countsInFlight is how many resources are counted at a time. Each costs a round trip and next to nothing else.
-const countsInFlight = 8
-
 // places returns where there is anything of the resources in the namespaces. Most have nothing there, which counting
-// tells for less than a scan.
-func (d *dependents) places(ctx context.Context, namespaces []string, resources []decode.Resource) ([]place, error) {
+// tells for less than a scan of each.
+func (d *dependents) places(ctx context.Context, namespaces []string, resources []decode.Resource) (places []place, err error) {
 	var all []place
+	var prefixes []string
 	events := schema.GroupKind{Kind: "Event"}
 	for _, namespace := range namespaces {
 		for _, resource := range resources {
 			if resource.Namespaced && resource != decode.Pods() && resource.GroupKind != events {
-				all = append(all, place{resource: resource, prefix: resource.NamespacePrefix(d.b.opts.Prefix, namespace)})
+				prefix := resource.NamespacePrefix(d.b.opts.Prefix, namespace)
+				all, prefixes = append(all, place{resource, prefix}), append(prefixes, prefix)
 			}
 		}
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(countsInFlight)
-	for i := range all {
-		group.Go(func() (err error) {
-			all[i].keys, err = d.b.source.Count(ctx, all[i].prefix)
-			return err
-		})
+	counts, err := d.b.source.CountEach(ctx, prefixes)
+	if err != nil {
+		return nil, err
 	}
-	err := group.Wait()
-	return slices.DeleteFunc(all, func(p place) bool { return p.keys == 0 }), err
+	for i, p := range all {
+		if counts[i] > 0 {
+			places = append(places, p)
+		}
+	}
+	return places, nil
 }
 
 // lookAround reads the other resources of the roots' namespaces. Events are left out, because the garbage collector
