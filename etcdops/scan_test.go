@@ -122,6 +122,23 @@ func TestCount(t *testing.T) {
 	}
 }
 
+// A server that refuses the transaction is asked one by one.
+func TestCountOneByOne(t *testing.T) {
+	for server, binary := range labtest.Servers(t) {
+		if binary == "" {
+			continue // takes no flags
+		}
+		t.Run(server, func(t *testing.T) {
+			cluster, _ := scanned(t, lab.Config{Binary: binary, Args: []string{"--max-txn-ops=2"}}, 30, 10)
+			client := connect(t, credentials(cluster))
+			counts, err := client.CountEach(t.Context(), []string{"/registry/jobs/", scannedPrefix, "/registry/pods/"})
+			if err != nil || !slices.Equal(counts, []int64{0, 30, 33}) {
+				t.Errorf("%d, %v", counts, err)
+			}
+		})
+	}
+}
+
 func TestScanOfNothing(t *testing.T) {
 	cluster, _ := scanned(t, lab.Config{}, 0, 0)
 	client := connect(t, credentials(cluster))
