@@ -102,8 +102,8 @@ type sweeper struct {
 	controllers *controllers.Watch
 	nodes       nodes
 
-	// archived has the mod revision of what an earlier attempt has archived, of the keys that it left in doubt.
-	archived map[string]int64
+	// archived has the revisions of what an earlier attempt has archived, of the keys that it left in doubt.
+	archived map[string]revisions
 
 	rootsGone  int64     // revision of the last root that went in this attempt
 	sweepBegan time.Time // when the first pod was to go
@@ -112,6 +112,9 @@ type sweeper struct {
 	history *journal.History
 	report  Report
 }
+
+// revisions are those of a version of a key.
+type revisions struct{ create, mod int64 }
 
 // Run carries out the plan, or goes on where an earlier attempt has left it. The report tells what was done in all of them,
 // whatever the error: nil; [run.ErrLeft]; [run.ErrInterrupted] when ctx has ended; a *run.PreflightError, a
@@ -273,11 +276,11 @@ func (r *sweeper) openArchive() (err error) {
 		r.archive, err = archive.Create(r.Dir.FS, r.Dir.Archive())
 		return err
 	}
-	r.archived = map[string]int64{}
+	r.archived = map[string]revisions{}
 	var cut int64
 	r.archive, cut, err = archive.Open(r.Dir.FS, r.Dir.Archive(), func(record decode.Record) {
 		if r.inDoubt(record.Key) {
-			r.archived[record.Key] = record.ModRevision
+			r.archived[record.Key] = revisions{record.CreateRevision, record.ModRevision}
 		}
 	})
 	if cut > 0 {

@@ -60,7 +60,7 @@ func (r *sweeper) archivePage(ctx context.Context, candidates []candidate) error
 		v := journal.Verdict{Key: c.key, Outcome: journal.AlreadyGone}
 		if c.record != nil {
 			v = journal.Verdict{Key: c.key, Outcome: journal.Archived, CreateRevision: c.record.CreateRevision, ModRevision: c.record.ModRevision}
-			if r.archived[c.key] != c.record.ModRevision {
+			if r.archived[c.key].mod != c.record.ModRevision {
 				keep = append(keep, *c.record)
 			}
 		}

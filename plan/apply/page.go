@@ -152,7 +152,7 @@ func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, cand
 			p.judged(journal.Verdict{Key: c.key, Outcome: journal.Skipped, Reason: reason})
 			continue
 		}
-		if r.archived[c.key] != t.modRevision {
+		if r.archived[c.key].mod != t.modRevision {
 			keep = append(keep, *c.record)
 		}
 		p.targets = append(p.targets, t)
@@ -194,12 +194,13 @@ func (r *sweeper) read(ctx context.Context, candidates []candidate) error {
 
 // mayHaveDeleted reports whether an earlier attempt has archived the candidate and was killed before it could say what became
 // of it.
-func (r *sweeper) mayHaveDeleted(c *candidate) bool { return c.doubt && r.archived[c.key] > 0 }
+func (r *sweeper) mayHaveDeleted(c *candidate) bool { return c.doubt && r.archived[c.key].mod > 0 }
 
 // absent judges a candidate that is not there any more.
 func (r *sweeper) absent(c *candidate) journal.Verdict {
 	if r.mayHaveDeleted(c) {
-		return journal.Verdict{Key: c.key, Outcome: journal.GoneUnknown, CreateRevision: c.createRevision, ModRevision: r.archived[c.key]}
+		kept := r.archived[c.key]
+		return journal.Verdict{Key: c.key, Outcome: journal.GoneUnknown, CreateRevision: kept.create, ModRevision: kept.mod}
 	}
 	return journal.Verdict{Key: c.key, Outcome: journal.AlreadyGone}
 }

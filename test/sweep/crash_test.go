@@ -13,6 +13,7 @@ import (
 	"etcdsweep/decode"
 	"etcdsweep/plan/apply"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 	"etcdsweep/test/faultfs"
 )
 
@@ -168,6 +169,48 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		}
 		tr.end()
 	}
+}
+
+// A process that dies while newcomers go leaves them to the next one, whose report tells of all of them and knows which the
+// snapshot does not hold.
+func TestKilledAmongNewcomers(t *testing.T) {
+	const newcomers = 30
+	g := newGround(t, 20)
+	tr := g.try()
+	tr.what = "killed among newcomers"
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p := &process{live: tr.live(tr.plan)}
+	like := podEntries(t, tr.plan)[0]
+	_, err := tr.attempt(ctx, func(cfg *apply.Config) {
+		afterSnapshot(cfg, func() { must(t, tr.bear(t.Context(), like, "n", newcomers)) })
+		cfg.Cluster = p
+		judged := 0
+		cfg.Observe = func(e run.Event) {
+			if e, ok := e.(run.Judged); !ok || e.Step != run.StepNewcomers {
+				return
+			}
+			if judged++; judged == newcomers/2 { // its page is in no journal yet
+				tr.disk.Break(faultfs.Fault{At: 1, Dead: true})
+				p.dead.Store(true)
+				cancel()
+			}
+		}
+	})
+	if err == nil {
+		t.Fatal("it lived")
+	}
+	tr.disk.Break(faultfs.Fault{})
+	report, err := tr.attempt(t.Context())
+	must(t, err)
+	all := report.Newcomers.Outcomes
+	if all[journal.Deleted]+all[journal.GoneUnknown] != newcomers || all[journal.GoneUnknown] == 0 {
+		t.Errorf("newcomers: %v", all)
+	}
+	if report.MissingInSnapshot != newcomers || report.OlderInSnapshot != 0 {
+		t.Errorf("%d not in the snapshot, %d older there; want %d and none", report.MissingInSnapshot, report.OlderInSnapshot, newcomers)
+	}
+	onlyGone(t, tr.before, tr.state(), tr.planned)
 }
 
 // closed reports whether the journal says that the run is finished.
