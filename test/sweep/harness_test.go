@@ -165,6 +165,8 @@ func (w *world) tryConfig(fsys durable.FS, stateDir string, p *plan.File) (apply
 		Settle:      50 * time.Millisecond,
 		SettleMax:   time.Minute,
 		Now:         time.Now,
+
+		LeaseDuration: 100 * time.Millisecond,
 	}, nil
 }
 
