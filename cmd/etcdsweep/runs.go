@@ -15,7 +15,6 @@ import (
 
 	"etcdsweep/durable"
 	"etcdsweep/plan"
-	"etcdsweep/plan/journal"
 	"etcdsweep/plan/run"
 )
 
@@ -86,7 +85,6 @@ func printRuns(w io.Writer, all []run.Summary) {
 	}
 	t := newTable(w, "run", "state", "started", "deleted", "disk", "secrets")
 	t.SetColumnConfigs([]table.ColumnConfig{
-		{Number: 2, WidthMax: 12},
 		{Number: 4, Align: text.AlignRight, AlignHeader: text.AlignRight},
 		{Number: 5, Align: text.AlignRight, AlignHeader: text.AlignRight},
 	})
@@ -111,22 +109,15 @@ func printRuns(w io.Writer, all []run.Summary) {
 	}
 }
 
-// shortState says how far a run, or the undo of it, came.
+// shortState says how far a run came or, if it was undone, the undo of it.
 func shortState(r *run.Summary) string {
-	short := func(state journal.State) string {
-		if state == journal.StateLeft {
-			return "done, left"
-		}
-		return string(state)
+	state := string(cmp.Or(r.Undo, r.State))
+	if r.Undo.Finished() {
+		state = "un" + state
+	} else if r.Undo != "" {
+		state = "undo " + state
 	}
-	switch {
-	case r.Undo == "":
-		return short(r.State)
-	case r.Undo.Finished():
-		return strings.Replace(short(r.Undo), "done", "undone", 1)
-	default:
-		return "undo " + short(r.Undo)
-	}
+	return strings.Replace(state, "done, but something is left", "done, left", 1)
 }
 
 // about says whose dependents a run has deleted, shortly.

@@ -38,7 +38,7 @@ func (u *undoer) pageKeys() int {
 	return int(min(max(pageSeconds*u.Rate, minPageKeys), pageKeys))
 }
 
-// pages puts records together into pages.
+// pages puts records together into pages. Those of a page are of one rank, because they go at the same time.
 func pages(items iter.Seq2[item, error], maxKeys int) iter.Seq2[[]item, error] {
 	return func(yield func([]item, error) bool) {
 		var page []item
@@ -48,7 +48,8 @@ func pages(items iter.Seq2[item, error], maxKeys int) iter.Seq2[[]item, error] {
 				yield(nil, err)
 				return
 			}
-			if len(page) == maxKeys || len(page) > 0 && bytes+len(it.Value) > pageBytes {
+			full := len(page) == maxKeys || bytes+len(it.Value) > pageBytes
+			if len(page) > 0 && (full || it.rank != page[0].rank) {
 				if !yield(page, nil) {
 					return
 				}

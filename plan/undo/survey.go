@@ -59,6 +59,7 @@ func (r rank) compare(other rank) int {
 type item struct {
 	decode.Record
 	object *decode.Object // nil if it cannot be read
+	rank   rank           // of what is selected
 }
 
 // look reads the archive to find out what it holds.
@@ -159,6 +160,7 @@ func (u *undoer) selected(ctx context.Context) iter.Seq2[item, error] {
 				if err == nil && (!u.Only.selects(it.Key, it.object) || u.survey.rank(it.object) != rank) {
 					continue
 				}
+				it.rank = rank
 				if !yield(it, err) || err != nil {
 					return
 				}

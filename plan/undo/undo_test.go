@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func TestOrder(t *testing.T) {
 	w.put("/registry/secrets/batch/encrypted", "k8s:enc:aescbc:v1:key:\x00\x01")
 	before := w.sweep(run.StepPods, append(keys, "/registry/secrets/batch/encrypted")...)
 
-	report := w.undo(nil, func(cfg *undo.Config) { cfg.Concurrency = 1 })
+	report := w.undo(nil, func(cfg *undo.Config) { cfg.Cluster.(*cluster).write = stragglers() })
 	w.back(before)
 	w.outcomes(report, map[journal.Outcome]int64{journal.Restored: int64(len(before))})
 	w.warned(report, "1 archived objects cannot be read")
@@ -87,6 +88,15 @@ func TestOrder(t *testing.T) {
 
 	// It is done once.
 	w.refused([]string{"was undone at "})
+}
+
+// stragglers holds writes up, the earlier ones longer: of those that are in flight together the last comes first.
+func stragglers() func(string, func() (int64, *decode.Record, error)) (int64, *decode.Record, error) {
+	var number atomic.Int64
+	return func(_ string, write func() (int64, *decode.Record, error)) (int64, *decode.Record, error) {
+		<-time.After(time.Duration(8-number.Add(1)%8) * 10 * time.Millisecond)
+		return write()
+	}
 }
 
 // What exists again is left alone, and told apart.
