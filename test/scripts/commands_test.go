@@ -54,10 +54,12 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"note":      {": note all keys, and the revision", (*world).note},
 		"untouched": {": nothing was written since note", (*world).untouched},
 		"only-gone": {"FILE: the keys in FILE are gone since note, and every other key is as it was", (*world).onlyGone},
+		"restored":  {"FILE: every key has the bytes that it had at note; those in FILE were written once since, no other was", (*world).restored},
 		"note-pods": {": note the pods", (*world).notePods},
 		"same-pods": {": the pods are as they were at note-pods", (*world).samePods},
 		"count":     {"N PREFIX: there are N keys under the prefix", (*world).count},
 		"await":     {"N PREFIX: wait until N keys under the prefix were deleted since note, each in a revision of its own", (*world).await},
+		"await-put": {"N PREFIX: wait until N keys under the prefix were written since note, each in a revision of its own", (*world).awaitPut},
 
 		// the tool
 		"exits":  {"STATUS PROGRAM ARG...: run a program that ends with this status", (*world).exits},

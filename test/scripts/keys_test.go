@@ -94,6 +94,37 @@ func (w *world) onlyGone(ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
+func (w *world) restored(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 || w.noted == nil {
+		return errUsage
+	}
+	_, now, err := w.state()
+	if err != nil {
+		return err
+	}
+	again := map[string]bool{}
+	for _, key := range strings.Fields(ts.ReadFile(args[0])) {
+		again[key] = true
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.noted)) {
+		was, is := w.noted[key], now[key]
+		switch {
+		case !bytes.Equal(is.Value, was.Value):
+			return fmt.Errorf("%s does not have the bytes that it had", key)
+		case again[key] && (is.CreateRevision <= w.revision || !is.Born()):
+			return fmt.Errorf("%s was not written exactly once: made at revision %d, last written at %d", key, is.CreateRevision, is.ModRevision)
+		case !again[key] && is.ModRevision != was.ModRevision:
+			return fmt.Errorf("%s was written, and need not be", key)
+		}
+	}
+	for key := range now {
+		if _, ok := w.noted[key]; !ok {
+			return fmt.Errorf("%s is there, and was not", key)
+		}
+	}
+	return nil
+}
+
 func (w *world) count(_ *testscript.TestScript, args []string) error {
 	if len(args) != 2 {
 		return errUsage
@@ -110,6 +141,15 @@ func (w *world) count(_ *testscript.TestScript, args []string) error {
 }
 
 func (w *world) await(_ *testscript.TestScript, args []string) error {
+	return w.awaitEvents(args, clientv3.WithFilterPut())
+}
+
+func (w *world) awaitPut(_ *testscript.TestScript, args []string) error {
+	return w.awaitEvents(args, clientv3.WithFilterDelete())
+}
+
+// awaitEvents waits for as many events as the first argument says, on keys under the second one.
+func (w *world) awaitEvents(args []string, filter clientv3.OpOption) error {
 	if len(args) != 2 || w.noted == nil {
 		return errUsage
 	}
@@ -120,13 +160,13 @@ func (w *world) await(_ *testscript.TestScript, args []string) error {
 	ctx, cancel := context.WithCancel(w.ctx())
 	defer cancel()
 	var last int64
-	for response := range w.etcd.Watch(ctx, args[1], clientv3.WithPrefix(), clientv3.WithRev(w.revision+1), clientv3.WithFilterPut()) {
+	for response := range w.etcd.Watch(ctx, args[1], clientv3.WithPrefix(), clientv3.WithRev(w.revision+1), filter) {
 		if err := response.Err(); err != nil {
 			return err
 		}
 		for _, event := range response.Events {
 			if event.Kv.ModRevision == last {
-				return fmt.Errorf("revision %d deleted more keys than one", last)
+				return fmt.Errorf("revision %d changed more keys than one", last)
 			}
 			last = event.Kv.ModRevision
 		}
