@@ -13,10 +13,11 @@ import (
 	"sync"
 )
 
-// A log begins with a line that names its format. Frames follow, one for each Append: the length of the payload, never 0,
-// four bytes big endian; the CRC-32C of these four bytes and the payload, four bytes big endian; the payload.
+// A log begins with a line that names its format. Frames follow, one for each Append: the length of the payload, never 0; the
+// CRC-32C of these four bytes, so that a damaged length is not taken for a cut-off file; the CRC-32C of the payload; the
+// payload. Numbers are of four bytes, big endian.
 const (
-	frameHeader = 8
+	frameHeader = 12
 	maxPayload  = 256 << 20 // a damaged length must not fill the memory
 )
 
@@ -42,18 +43,16 @@ func (e *DamagedError) Hint() string {
 	return "the disk or somebody has damaged the file; keep it as it is: what stands before the damage can still be read"
 }
 
-// Log is an append-only file of frames, each whole or absent. It is safe for concurrent use.
+// Log is an append-only file of frames, each whole or absent. Each is on the disk before the next one is written: a crash
+// leaves one torn frame at most, the last. It is safe for concurrent use.
 type Log struct {
 	path string
 
 	mu     sync.Mutex // guards what follows
 	file   Handle
 	frame  []byte
-	size   int64
+	size   int64 // all of it on the disk
 	broken error // after a failed write or sync nothing is certain any more
-
-	syncing sync.Mutex // held by the one that syncs; acquired before mu
-	synced  int64      // guarded by mu
 }
 
 // CreateLog makes a log, mode 0600; its path must be free. It appears with its first line, whole. The format ends in a newline.
@@ -74,7 +73,7 @@ func CreateLog(fsys FS, path, format string) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Log{path: path, file: handle, size: int64(len(format)), synced: int64(len(format))}, nil
+	return &Log{path: path, file: handle, size: int64(len(format))}, nil
 }
 
 // OpenLog opens a log to append to it, after it has called each for every payload that it holds. A torn tail is cut off;
@@ -107,10 +106,10 @@ func OpenLog(fsys FS, path, format string, each func(payload []byte) error) (_ *
 	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
 		return nil, 0, err
 	}
-	return &Log{path: path, file: file, size: in.good, synced: in.good}, cut, nil
+	return &Log{path: path, file: file, size: in.good}, cut, nil
 }
 
-// Append adds a frame. It is on the disk after the next Sync.
+// Append adds a frame. When it returns nil the frame is on the disk. After an error the log takes no more.
 func (l *Log) Append(payload []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,9 +120,17 @@ func (l *Log) Append(payload []byte) error {
 		return fmt.Errorf("%s: a frame of %d bytes", l.path, len(payload))
 	}
 	l.frame = binary.BigEndian.AppendUint32(l.frame[:0], uint32(len(payload)))
-	l.frame = binary.BigEndian.AppendUint32(l.frame, checksum(l.frame, payload))
+	l.frame = binary.BigEndian.AppendUint32(l.frame, checksum(l.frame))
+	l.frame = binary.BigEndian.AppendUint32(l.frame, checksum(payload))
 	l.frame = append(l.frame, payload...)
-	if _, err := l.file.Write(l.frame); err != nil {
+	_, err := l.file.Write(l.frame)
+	if err == nil {
+		err = l.file.Sync()
+	}
+	if err != nil {
+		// Linux drops what it could not write, and still shows it to who reads the file, until the machine goes down. So
+		// nobody must find it: whoever opens the log next would trust it. Where this fails too there is nothing left to do.
+		_ = l.file.Truncate(l.size)
 		l.broken = fmt.Errorf("%s: %w", l.path, err)
 		return l.broken
 	}
@@ -131,39 +138,8 @@ func (l *Log) Append(payload []byte) error {
 	return nil
 }
 
-// Sync returns nil once every frame that was appended before the call is on the disk. Those who wait together share one
-// sync of the file.
-func (l *Log) Sync() error {
-	l.mu.Lock()
-	need := l.size
-	l.mu.Unlock()
-
-	l.syncing.Lock()
-	defer l.syncing.Unlock()
-	l.mu.Lock()
-	size, broken, done := l.size, l.broken, l.synced >= need
-	l.mu.Unlock()
-	if broken != nil || done {
-		return broken
-	}
-	err := l.file.Sync()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err != nil {
-		// Linux drops what it could not write, and still shows it to who reads the file, until the machine goes down. So
-		// nobody must find it: whoever opens the log next would trust it. Where this fails too there is nothing left to do.
-		_ = l.file.Truncate(l.synced)
-		l.broken = fmt.Errorf("%s: %w", l.path, err)
-		return l.broken
-	}
-	l.synced = size
-	return nil
-}
-
-// Close closes the file, and syncs nothing.
+// Close closes the file.
 func (l *Log) Close() error {
-	l.syncing.Lock()
-	defer l.syncing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.broken == nil {
@@ -263,8 +239,8 @@ func (f *frames) next() ([]byte, error) {
 		return nil, err
 	}
 	length := binary.BigEndian.Uint32(header[:4])
-	if length == 0 || length > maxPayload {
-		return nil, f.damaged(fmt.Errorf("%d bytes long", length))
+	if checksum(header[:4]) != binary.BigEndian.Uint32(header[4:]) || length == 0 || length > maxPayload {
+		return nil, f.damaged(errors.New("wrong length"))
 	}
 	switch err := f.read(int64(length)); {
 	case errors.Is(err, io.EOF):
@@ -272,7 +248,7 @@ func (f *frames) next() ([]byte, error) {
 	case err != nil:
 		return nil, err
 	}
-	if checksum(header[:4], f.payload) != binary.BigEndian.Uint32(header[4:]) {
+	if checksum(f.payload) != binary.BigEndian.Uint32(header[8:]) {
 		return nil, f.damaged(errors.New("wrong checksum"))
 	}
 	f.good += frameHeader + int64(length)
@@ -319,7 +295,4 @@ func (f *frames) read(n int64) error {
 	return nil
 }
 
-func checksum(length, payload []byte) uint32 {
-	table := crc32.MakeTable(crc32.Castagnoli)
-	return crc32.Update(crc32.Checksum(length, table), table, payload)
-}
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }

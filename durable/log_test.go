@@ -3,12 +3,10 @@ package durable_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 
 	"etcdsweep/durable"
@@ -26,7 +24,7 @@ func writeLog(t testing.TB, path string) (data []byte, ends []int) {
 	must(t, err)
 	ends = []int{len(format)}
 	for _, p := range payloads() {
-		must(t, errors.Join(l.Append([]byte(p)), l.Sync()))
+		must(t, l.Append([]byte(p)))
 		ends = append(ends, ends[len(ends)-1]+8+len(p))
 	}
 	must(t, l.Close())
@@ -55,7 +53,7 @@ func openLog(path string, more ...string) (got []string, cut int64, err error) {
 		return got, cut, err
 	}
 	for _, p := range more {
-		err = errors.Join(err, l.Append([]byte(p)), l.Sync())
+		err = errors.Join(err, l.Append([]byte(p)))
 	}
 	return got, cut, errors.Join(err, l.Close())
 }
@@ -106,7 +104,7 @@ func TestLogDamage(t *testing.T) {
 			if err == nil || len(got) > len(payloads()) || !slices.Equal(got, payloads()[:len(got)]) {
 				t.Fatalf("byte %d, bit %d: read %q, %v", at, bit, got, err)
 			}
-			if inPayload := at >= ends[0]+8 && at < ends[1]; !inPayload {
+			if inTheMiddle := at >= ends[0] && at < ends[1]; !inTheMiddle {
 				continue
 			}
 			must(t, os.WriteFile(path, data, 0o600))
@@ -154,7 +152,7 @@ func TestLogKilledAnywhere(t *testing.T) {
 			}
 			defer l.Close()
 			for _, p := range payloads() {
-				if err := errors.Join(l.Append([]byte(p)), l.Sync()); err != nil {
+				if err := l.Append([]byte(p)); err != nil {
 					if again := l.Append([]byte(p)); again == nil {
 						t.Errorf("call %d: a broken log takes more", call)
 					}
@@ -176,60 +174,6 @@ func TestLogKilledAnywhere(t *testing.T) {
 		if openErr != nil || len(got) < synced || !slices.Equal(got, payloads()[:len(got)]) {
 			t.Fatalf("killed at call %d (%s), %v: %d were synced, and there are %q, %v", call, struck, err, synced, got, openErr)
 		}
-	}
-}
-
-// gated is a file system whose syncs wait.
-type gated struct {
-	durable.FS
-	entered chan struct{} // told of each
-	gate    chan struct{} // closed to let them pass
-}
-
-type gatedHandle struct {
-	durable.Handle
-	fs *gated
-}
-
-func (g *gated) OpenFile(path string, flag int, perm fs.FileMode) (durable.Handle, error) {
-	h, err := g.FS.OpenFile(path, flag, perm)
-	return gatedHandle{h, g}, err
-}
-
-func (h gatedHandle) Sync() error {
-	h.fs.entered <- struct{}{}
-	<-h.fs.gate
-	return h.Handle.Sync()
-}
-
-// Those who wait for a sync together share one.
-func TestLogGroupSync(t *testing.T) {
-	disk := &gated{FS: durable.OS(), entered: make(chan struct{}, 100), gate: make(chan struct{})}
-	path := filepath.Join(t.TempDir(), "log")
-	l, err := durable.CreateLog(disk, path, format)
-	must(t, err)
-	var group sync.WaitGroup
-	appendAndSync := func(payload string) {
-		must(t, l.Append([]byte(payload)))
-		group.Go(func() {
-			if err := l.Sync(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	appendAndSync("first")
-	<-disk.entered
-	for i := range 20 {
-		appendAndSync(fmt.Sprint(i))
-	}
-	close(disk.gate)
-	group.Wait()
-	if n := 1 + len(disk.entered); n != 2 {
-		t.Errorf("%d syncs, want 2", n)
-	}
-	must(t, l.Close())
-	if got, _, err := openLog(path); err != nil || len(got) != 21 {
-		t.Errorf("%d frames, %v", len(got), err)
 	}
 }
 

@@ -84,9 +84,6 @@ func (w *Writer) Append(records ...decode.Record) error {
 	if err := w.append(records); err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
-	if err := w.log.Sync(); err != nil {
-		return fmt.Errorf("archive: %w", err)
-	}
 	return nil
 }
 

@@ -149,9 +149,6 @@ func (w *Writer) Append(frame Frame) error {
 	if err == nil {
 		err = w.log.Append(payload)
 	}
-	if err == nil {
-		err = w.log.Sync()
-	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
