@@ -25,7 +25,7 @@ func writeLog(t testing.TB, path string) (data []byte, ends []int) {
 	ends = []int{len(format)}
 	for _, p := range payloads() {
 		must(t, l.Append([]byte(p)))
-		ends = append(ends, ends[len(ends)-1]+8+len(p))
+		ends = append(ends, ends[len(ends)-1]+12+len(p))
 	}
 	must(t, l.Close())
 	data, err = os.ReadFile(path)

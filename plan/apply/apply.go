@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"sync"
@@ -105,7 +106,7 @@ type sweeper struct {
 	// archived has the revisions of what an earlier attempt has archived, of the keys that it left in doubt.
 	archived map[string]revisions
 
-	rootsGone  int64     // revision of the last root that went in this attempt
+	opened     bool      // this attempt stands in the journal
 	sweepBegan time.Time // when the first pod was to go
 
 	mu      sync.Mutex // guards history, report, and calls of Observe
@@ -210,7 +211,7 @@ func (r *sweeper) steps(ctx context.Context) error {
 	if err := r.openArchive(); err != nil {
 		return err
 	}
-	if err := r.noteControllers(); err != nil {
+	if err := r.noteControllers(ctx); err != nil {
 		return err
 	}
 	if err := r.removeRoots(ctx); err != nil {
@@ -243,7 +244,7 @@ func (r *sweeper) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := Check(r.Plan, facts, r.Allow, !r.history.Began(), r.Now()).Err(); err != nil {
+	if err := Check(r.Plan, facts, r.Allow, len(r.history.Attempts) == 0, r.Now()).Err(); err != nil {
 		return err
 	}
 	for _, m := range facts.Members {
@@ -267,19 +268,27 @@ func (r *sweeper) begin() (err error) {
 	} else if r.history.Began() {
 		r.emit(run.Warning{Text: "going on with a run that was " + string(r.history.State()) + ": what is done is not done again"})
 	}
+	r.opened = true
 	return r.note(journal.Frame{Opened: &r.Opened})
 }
 
 // openArchive makes the archive, or opens the one of earlier attempts.
 func (r *sweeper) openArchive() (err error) {
-	if _, err := os.Lstat(r.Dir.Archive()); err != nil {
+	if _, err := os.Lstat(r.Dir.Archive()); errors.Is(err, fs.ErrNotExist) {
+		if r.history.Archived > 0 {
+			return &plan.RefusedError{
+				Reason: fmt.Sprintf("the archive of this run is gone: %s, with the bytes of %d keys", r.Dir.Archive(), r.history.Archived),
+				Advice: "put it back in its place, or plan again for what is left: a run is gone on with whole, or not at all",
+			}
+		}
 		r.archive, err = archive.Create(r.Dir.FS, r.Dir.Archive())
 		return err
 	}
 	r.archived = map[string]revisions{}
+	rootsStand := !r.allRootsWent() // then there is nothing in it but roots and collateral, which are compared again
 	var cut int64
 	r.archive, cut, err = archive.Open(r.Dir.FS, r.Dir.Archive(), func(record decode.Record) {
-		if r.inDoubt(record.Key) {
+		if rootsStand || r.inDoubt(record.Key) {
 			r.archived[record.Key] = revisions{record.CreateRevision, record.ModRevision}
 		}
 	})
@@ -312,8 +321,8 @@ func (r *sweeper) note(frame journal.Frame) error {
 // conclude writes the report, and closes the journal's attempt: in this order, for a run whose journal says that it is done is
 // not gone on with, and would have no report for ever.
 func (r *sweeper) conclude(err error) (*Report, error) {
-	if r.journal == nil {
-		return nil, err // refused before it began: there is nothing to report
+	if !r.opened {
+		return nil, err // refused before it began: there is nothing to report, and what an earlier attempt was it stays
 	}
 	_ = r.concludeControllers() // an error of the journal is told by the frame below
 	if reportErr := r.writeReport(err); reportErr != nil {

@@ -46,8 +46,11 @@ const recentBirths = 256
 // watchBirths opens the watches, from the revision behind the roots. They end with ctx; wait returns when they have.
 func (r *sweeper) watchBirths(ctx context.Context) (*births, error) {
 	b := &births{changed: make(chan struct{}, 1), seen: map[string]int64{}, owners: map[string]int64{}}
-	gone := r.rootsGone
-	if gone == 0 { // no root went now
+	var gone int64
+	for _, revision := range r.rootsWent() {
+		gone = max(gone, revision)
+	}
+	if gone == 0 { // no root went, as far as is known
 		newest, err := run.Retry(ctx, func(ctx context.Context) (int64, error) { return r.Cluster.Revision(ctx, r.Plan.Header.Prefix+"/") })
 		if err != nil {
 			return b, err
@@ -165,13 +168,17 @@ func (r *sweeper) get(key string) func(context.Context) (*decode.Record, error) 
 
 // lookForRoots reads the roots' keys: a watch may have missed one that was made again.
 func (r *sweeper) lookForRoots(ctx context.Context) error {
-	for _, key := range r.births.roots {
-		record, err := run.Retry(ctx, r.get(key))
-		if err != nil {
-			return err
-		}
+	keys := r.births.roots
+	if len(keys) == 0 {
+		return nil
+	}
+	records, err := run.Retry(ctx, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, keys) })
+	if err != nil {
+		return err
+	}
+	for i, record := range records {
 		if record != nil {
-			r.noteReturn(r.births, key)
+			r.noteReturn(r.births, keys[i])
 		}
 	}
 	return nil
@@ -187,7 +194,7 @@ func (r *sweeper) lookForBirths(ctx context.Context) error {
 		newest := revision
 		for key, err := range r.Cluster.ScanKeys(ctx, prefix) {
 			if err != nil {
-				return err
+				return run.Unhealthy(err)
 			}
 			if key.CreateRevision <= revision {
 				continue
@@ -282,7 +289,7 @@ func (r *sweeper) settle(ctx context.Context) (err error) {
 		switch {
 		case len(seen.returned) > 0:
 			return &run.HealthError{
-				Err:    fmt.Errorf("the root %s was made again; no pod was deleted", seen.returned[0]),
+				Err:    fmt.Errorf("the root %s was made again; %s", seen.returned[0], r.podsSoFar()),
 				Advice: "something above it, such as a CronJob, an operator or GitOps, wants it: stop that first, then plan and apply again",
 			}
 		case quiet >= need:
@@ -299,7 +306,7 @@ func (r *sweeper) settle(ctx context.Context) (err error) {
 			return run.Unhealthy(trouble)
 		case now.Sub(began) > r.SettleMax && seen.count > 0:
 			return &run.HealthError{
-				Err:    fmt.Errorf("%d pods were made since the roots went, %.1f a second, by %s; none was deleted", seen.count, seen.perSec, strings.Join(seen.owners, ", ")),
+				Err:    fmt.Errorf("%d pods were made since the roots went, %.1f a second, by %s; %s", seen.count, seen.perSec, strings.Join(seen.owners, ", "), r.podsSoFar()),
 				Advice: "a controller still works from its memory, or somebody makes the owner again: stop kube-controller-manager on every control-plane node, then plan and apply again",
 			}
 		}

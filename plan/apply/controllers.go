@@ -54,9 +54,14 @@ func (r *sweeper) offerStop(ctx context.Context) error {
 }
 
 // noteControllers writes down what is known of kube-controller-manager before anything is deleted, and warns if it is alive.
-func (r *sweeper) noteControllers() error {
-	sight := r.controllers.Sight()
-	if sight.Moves > 0 && sight.Still < r.LeaseDuration {
+func (r *sweeper) noteControllers(ctx context.Context) error {
+	sight, err := r.controllers.Await(ctx, r.LeaseDuration) // nearly always known by now
+	switch {
+	case ctx.Err() != nil:
+		return run.ErrInterrupted
+	case err != nil:
+		return err
+	case sight.Moving:
 		r.emit(run.Warning{Text: "kube-controller-manager is alive (" + sight.Holder + "): its controllers write to what this run deletes, " +
 			"its garbage collector deletes what the roots own, and an undo is refused until it is stopped"})
 	}
@@ -74,9 +79,6 @@ func (r *sweeper) concludeControllers() error {
 		Holders:      sight.Holders,
 		Alive:        sight.Moves > 0 && sight.Still < r.LeaseDuration,
 		StillSeconds: sight.Still.Round(100 * time.Millisecond).Seconds(),
-	}
-	if r.journal == nil {
-		return nil
 	}
 	var errs []error
 	for _, holder := range sight.Holders {

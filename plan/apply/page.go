@@ -133,6 +133,7 @@ func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, cand
 	}
 	p := &page{stage: stage}
 	var keep []decode.Record
+	stays := false // a root does
 	for i := range candidates {
 		c := &candidates[i]
 		if c.record == nil {
@@ -149,7 +150,13 @@ func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, cand
 			continue
 		}
 		if reason != "" {
-			p.judged(journal.Verdict{Key: c.key, Outcome: journal.Skipped, Reason: reason})
+			v := journal.Verdict{Key: c.key, Outcome: journal.Skipped, Reason: reason}
+			if r.orphans(stage, reason, c.record) {
+				v.CreateRevision, v.ModRevision = c.record.CreateRevision, c.record.ModRevision
+				keep = append(keep, *c.record)
+			}
+			p.judged(v)
+			stays = stays || stage == run.StepRoots
 			continue
 		}
 		if r.archived[c.key].mod != t.modRevision {
@@ -157,7 +164,20 @@ func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, cand
 		}
 		p.targets = append(p.targets, t)
 	}
+	if stays {
+		p.targets = nil
+	}
 	return p, r.archive.Append(keep...)
+}
+
+// orphans reports whether an object that stays may go all the same: a garbage collector takes what depends on a root that
+// went. So its bytes are kept, too. What was made again under a planned name is somebody else's.
+func (r *sweeper) orphans(stage run.Step, reason string, current *decode.Record) bool {
+	if stage == run.StepRoots || reason == anotherUID || len(r.rootsWent()) == 0 {
+		return false
+	}
+	object, err := decode.Decode(current.Value)
+	return err != nil || r.ownerOf(&object) != nil
 }
 
 // intend writes down which keys a page is about.
@@ -216,6 +236,9 @@ func (r *sweeper) remove(ctx context.Context, workers int, pages <-chan *page, g
 		}
 		for i := range p.verdicts {
 			r.emit(judgedEvent(p.stage, &p.verdicts[i]))
+			if p.stage == run.StepRoots && p.verdicts[i].Outcome == journal.Skipped {
+				deletes.Go(func() error { return errRootStays })
+			}
 		}
 		for i := range p.targets {
 			if deleting.Err() != nil {
@@ -224,10 +247,13 @@ func (r *sweeper) remove(ctx context.Context, workers int, pages <-chan *page, g
 			p.flying.Add(1)
 			deletes.Go(func() error {
 				defer p.flying.Done()
-				v, err := r.removeOne(deleting, &p.targets[i])
+				v, err := r.removeOne(deleting, p.stage, &p.targets[i])
 				if v != nil {
 					p.judged(*v)
 					r.emit(judgedEvent(p.stage, v))
+				}
+				if err == nil && p.stage == run.StepRoots && v.Outcome == journal.Skipped {
+					err = errRootStays
 				}
 				return err
 			})

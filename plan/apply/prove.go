@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -18,7 +19,7 @@ import (
 func (r *sweeper) keepSnapshot(ctx context.Context) error {
 	if r.history.Proof != nil {
 		r.emit(run.StepBegan{Step: run.StepSnapshot})
-		snapshot, err := r.Snapshots.Open(ctx, r.Dir.Snapshot())
+		snapshot, err := r.openProved(ctx)
 		if err == nil {
 			r.snapshot, r.report.Snapshot = snapshot, *r.history.Proof
 			r.emit(run.StepEnded{Step: run.StepSnapshot, Words: fmt.Sprintf("that of the first attempt, at revision %d, SHA-256 checked again", r.report.Snapshot.Revision)})
@@ -37,6 +38,18 @@ func (r *sweeper) keepSnapshot(ctx context.Context) error {
 	}
 	proof := r.report.Snapshot
 	return r.note(journal.Frame{Proved: &proof})
+}
+
+// openProved opens the snapshot that was proved, and no other.
+func (r *sweeper) openProved(ctx context.Context) (Snapshot, error) {
+	snapshot, err := r.Snapshots.Open(ctx, r.Dir.Snapshot())
+	if err != nil {
+		return nil, err
+	}
+	if is, was := snapshot.Describe(), r.history.Proof; is.SHA256 != was.SHA256 || is.Revision != was.Revision {
+		return nil, errors.Join(fmt.Errorf("%s is another one, of revision %d, not %d", is.Path, is.Revision, was.Revision), snapshot.Close())
+	}
+	return snapshot, nil
 }
 
 // takeSnapshot keeps the cluster as it is now.

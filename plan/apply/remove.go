@@ -31,7 +31,7 @@ type target struct {
 
 // removeOne deletes one object, and says what became of it; nil if its delete was not tried. An error stops the run: the
 // cluster does not answer, or nothing can be archived any more.
-func (r *sweeper) removeOne(ctx context.Context, t *target) (*journal.Verdict, error) {
+func (r *sweeper) removeOne(ctx context.Context, stage run.Step, t *target) (*journal.Verdict, error) {
 	if ctx.Err() != nil {
 		return nil, run.ErrInterrupted
 	}
@@ -70,7 +70,12 @@ func (r *sweeper) removeOne(ctx context.Context, t *target) (*journal.Verdict, e
 			return t.gone(lost), nil
 		}
 		if reason != "" {
-			return t.verdict(journal.Skipped, reason), nil
+			v := t.verdict(journal.Skipped, reason)
+			if r.orphans(stage, reason, a.Current) {
+				v.CreateRevision, v.ModRevision = a.Current.CreateRevision, a.Current.ModRevision
+				err = r.archive.Append(*a.Current)
+			}
+			return v, err
 		}
 		if err := r.archive.Append(*a.Current); err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -22,27 +23,57 @@ func (r *sweeper) removeRoots(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := r.archiveCollateral(ctx); err != nil {
-		return err
-	}
-	earlier := r.history.LastRevision
-	r.emit(run.StepBegan{Step: run.StepRoots, Total: total})
-	if err := r.sweep(ctx, run.StepRoots, r.judgeRoot, r.rootsLeft()); err != nil {
-		return err
-	}
-	tally := r.tally(run.StepRoots)
-	if tally.Remaining() > 0 {
-		kept := tally.Skipped[0]
-		return &plan.RefusedError{
-			Reason: fmt.Sprintf("the root %s stays: %s; its pods would come back, so no pod was deleted (roots: %s)", kept.Examples[0], kept.Reason, tally.Words()),
-			Advice: "plan again: a new plan sees the root as it is now",
+	if !r.allRootsWent() {
+		if err := r.archiveCollateral(ctx); err != nil {
+			return err
 		}
 	}
-	if r.history.LastRevision > earlier {
-		r.rootsGone = r.history.LastRevision
+	r.emit(run.StepBegan{Step: run.StepRoots, Total: total})
+	err := r.sweep(ctx, run.StepRoots, r.judgeRoot, r.rootsLeft())
+	tally := r.tally(run.StepRoots)
+	switch {
+	case errors.Is(err, errRootStays):
+		kept := tally.Skipped[0]
+		return &plan.RefusedError{
+			Reason: fmt.Sprintf("the root %s stays: %s; its pods would come back, so %s (roots: %s)", kept.Examples[0], kept.Reason, r.podsSoFar(), tally.Words()),
+			Advice: "plan again: a new plan sees the root as it is now",
+		}
+	case err != nil:
+		return err
 	}
 	r.emit(run.StepEnded{Step: run.StepRoots, Words: tally.Words()})
 	return nil
+}
+
+// errRootStays ends the stage of the roots: what is below a root that stays must not go.
+var errRootStays = errors.New("a root stays")
+
+// rootsWent returns the revision at which each root went, of those that any attempt has deleted; 0 if its answer was lost.
+func (r *sweeper) rootsWent() map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	went := map[string]int64{}
+	for key, v := range r.history.Verdicts[string(run.StepRoots)] {
+		switch v.Outcome {
+		case journal.Deleted, journal.DriftedDeleted, journal.GoneUnknown:
+			went[key] = v.Revision
+		}
+	}
+	for key := range r.history.Doubt[string(run.StepRoots)] {
+		went[key] = 0 // it may have
+	}
+	return went
+}
+
+func (r *sweeper) allRootsWent() bool { return int64(len(r.rootsWent())) == r.planned(plan.StageRoots) }
+
+// podsSoFar says whether any pod has gone, in this attempt or in an earlier one.
+func (r *sweeper) podsSoFar() string {
+	tally := r.tally(run.StepPods)
+	if gone := tally.Outcomes[journal.Deleted] + tally.Outcomes[journal.DriftedDeleted] + tally.Outcomes[journal.GoneUnknown]; gone > 0 {
+		return fmt.Sprintf("no more pods are deleted than the %d of before", gone)
+	}
+	return "no pod was deleted"
 }
 
 // rootsLeft yields the roots that no earlier attempt has seen go. One that stayed then is tried again.
