@@ -69,7 +69,10 @@ func (b *bench) applied(ctx context.Context) (_ sample, err error) {
 		Dir:         dir,
 		Concurrency: concurrency,
 		SettleMax:   time.Minute,
-		Now:         time.Now,
+
+		LeaseDuration: 100 * time.Millisecond,
+
+		Now: time.Now,
 		Observe: func(event run.Event) {
 			switch e := event.(type) {
 			case run.StepBegan:

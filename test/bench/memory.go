@@ -59,6 +59,6 @@ func (b *bench) sweep(ctx context.Context, s *server, perSecond string) (plannin
 	if err != nil {
 		return
 	}
-	applying, err = s.process(ctx, b.tool, "apply", path, "--confirm", p.ID, "--rate", perSecond, "--settle", "100ms", "--state-dir", s.dir)
+	applying, err = s.process(ctx, b.tool, "apply", path, "--confirm", p.ID, "--rate", perSecond, "--settle", "100ms", "--lease-duration", "200ms", "--state-dir", s.dir)
 	return
 }

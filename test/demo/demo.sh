@@ -43,13 +43,13 @@ say "Let me look at it."
 type_and_run "etcdsweep show runaway.plan --keys | head -n 4"
 id=$(etcdsweep show runaway.plan -o json | sed -n 's/^  "id": "\(.\{8\}\).*/\1/p')
 
-say "Snapshot, prove, sweep, verify. (Unpaced, because this is only a demo.)"
-type_and_run etcdsweep apply runaway.plan --confirm "$id" --rate 0 --state-dir state
+say "Snapshot, prove, sweep, verify. (Unpaced, and nobody watches kube-controller-manager for long: this is only a demo.)"
+type_and_run etcdsweep apply runaway.plan --confirm "$id" --rate 0 --lease-duration 2s --state-dir state
 
 say "Has anything else changed by a byte?"
 type_and_run etcdsweep-lab check --dir lab
 
-say "Put it all back, owners first. (A lease stands still after 2 s here, because this is only a demo.)"
+say "Put it all back, owners first."
 type_and_run etcdsweep runs --state-dir state
 type_and_run etcdsweep undo state/runs/"$id"* --confirm "$id" --rate 0 --lease-duration 2s
 
