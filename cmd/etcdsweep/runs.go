@@ -112,9 +112,12 @@ func printRuns(w io.Writer, all []run.Summary) {
 // shortState says how far a run came or, if it was undone, the undo of it.
 func shortState(r *run.Summary) string {
 	state := string(cmp.Or(r.Undo, r.State))
-	if r.Undo.Finished() {
+	switch {
+	case r.Undo == run.StatePartly:
+		state = "partly undone"
+	case r.Undo.Finished():
 		state = "un" + state
-	} else if r.Undo != "" {
+	case r.Undo != "":
 		state = "undo " + state
 	}
 	return strings.Replace(state, "done, but something is left", "done, left", 1)

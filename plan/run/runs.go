@@ -19,6 +19,7 @@ const (
 	StateRunning journal.State = "running" // a process of this machine works on it
 	StatePlanned journal.State = "planned" // it has not begun to keep a journal
 	StateDamaged journal.State = "damaged" // its plan or its journal cannot be read
+	StatePartly  journal.State = "partly"  // of an undo: only what --only selected
 )
 
 // Summary is a run at a glance.
@@ -33,7 +34,7 @@ type Summary struct {
 	Owners    []string      `json:"owners,omitempty"` // whose dependents it has deleted; the namespaces, if it names no owner
 	Bytes     int64         `json:"bytes"`            // on the disk
 	Secrets   bool          `json:"secrets"`          // a snapshot or an archive is there
-	Undo      journal.State `json:"undo,omitempty"`   // "" if it was not undone
+	Undo      journal.State `json:"undo,omitempty"`   // "" if no undo was begun
 
 	dir  *Dir
 	plan *plan.File // nil if it cannot be read
@@ -51,7 +52,9 @@ func List(fsys durable.FS, stateDir string) ([]Summary, error) {
 	var all []Summary
 	for _, entry := range entries {
 		if entry.IsDir() {
-			all = append(all, summarize(&Dir{Path: filepath.Join(stateDir, "runs", entry.Name()), FS: fsys}))
+			s := summarize(&Dir{Path: filepath.Join(stateDir, "runs", entry.Name()), FS: fsys})
+			s.findRunning()
+			all = append(all, s)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Summary) int { return b.Started.Compare(a.Started) })
@@ -116,19 +119,43 @@ func (s *Summary) read() error {
 	case err != nil:
 		return err
 	default:
-		s.Undo = undo.State()
+		s.Undo = undoState(undo)
 	}
+	return nil
+}
+
+// undoState says how far the run is undone. The last attempt counts while it is not finished; after that the last one that was
+// not limited by --only does. Any number of limited ones are a part, because nobody has compared them with the archive.
+func undoState(h *journal.History) journal.State {
+	state := h.State()
+	if len(h.Attempts) == 0 || !state.Finished() {
+		return state
+	}
+	for i := len(h.Attempts) - 1; i >= 0; i-- {
+		switch a := &h.Attempts[i]; {
+		case a.Command != "undo":
+		case a.Closed == nil:
+			return journal.StateKilled
+		default:
+			return a.Closed.State
+		}
+	}
+	return StatePartly
+}
+
+// findRunning finds out whether a run that seems to be killed is under way.
+func (s *Summary) findRunning() {
 	if s.State != journal.StateKilled && s.Undo != journal.StateKilled {
-		return nil
+		return
 	}
 	if holder, locked := lockedBy(s.dir.StateDir(), s.plan.Header.Cluster.SystemUID); locked && holder.Plan == s.ID {
-		if s.Undo != "" {
+		switch holder.Command {
+		case "undo":
 			s.Undo = StateRunning
-		} else {
+		case "apply":
 			s.State = StateRunning
 		}
 	}
-	return nil
 }
 
 func readHistory(path string) (*journal.History, error) {
@@ -145,9 +172,10 @@ func readHistory(path string) (*journal.History, error) {
 	return history, nil
 }
 
-// Finished reports whether nothing is to go on with the run: it went to its end, or was undone.
+// Finished reports whether nothing is to go on with the run: it went to its end, or was undone. To be undone partly changes
+// nothing of that.
 func (s *Summary) Finished() bool {
-	if s.Undo != "" {
+	if s.Undo != "" && s.Undo != StatePartly {
 		return s.Undo.Finished()
 	}
 	return s.State.Finished()
