@@ -175,6 +175,7 @@ func (o *runsPruneOptions) run(cmd *cobra.Command, ids []string, s streams) erro
 	if err != nil {
 		return err
 	}
+	which := run.Pruning{Unfinished: o.unfinished, OlderThan: o.olderThan}
 	var errs []error
 	var freed int64
 	pruned := 0
@@ -183,7 +184,7 @@ func (o *runsPruneOptions) run(cmd *cobra.Command, ids []string, s streams) erro
 		if !r.Secrets || !old || len(ids) == 0 && !r.Finished() {
 			continue
 		}
-		bytes, err := r.Prune(o.unfinished, openedBy(cmd, ids, r.ID), time.Now())
+		bytes, err := r.Prune(which, openedBy(cmd, ids, r.ID), time.Now())
 		freed += bytes
 		if err != nil {
 			errs = append(errs, err)

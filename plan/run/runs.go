@@ -120,6 +120,9 @@ func (s *Summary) read() error {
 		return err
 	default:
 		s.Undo = undoState(undo)
+		if n := len(undo.Attempts); n > 0 {
+			s.Ended = undo.Attempts[n-1].Ended
+		}
 	}
 	return nil
 }
@@ -181,27 +184,20 @@ func (s *Summary) Finished() bool {
 	return s.State.Finished()
 }
 
+// Pruning says which runs are pruned.
+type Pruning struct {
+	Unfinished bool          // those that something may go on with, too
+	OlderThan  time.Duration // only those whose last word is older
+}
+
 // Prune removes what of a run has Secrets in it: its snapshot and its archive. It keeps the plan, the journals and the reports.
 // Afterwards the run cannot be undone. It returns how many bytes are free by that.
 //
-// A run that something may go on with is refused, unless unfinished says that it is meant; so is one whose cluster is locked,
-// or cannot be known.
-func (s *Summary) Prune(unfinished bool, who journal.Opened, now time.Time) (freed int64, err error) {
-	switch {
-	case s.plan == nil:
-		return 0, &plan.RefusedError{
-			Reason: "nobody knows whose run " + s.Directory + " is: " + s.Damage,
-			Advice: "look at it, and remove it by hand",
-		}
-	case !s.Finished() && !unfinished:
-		state := s.State
-		if s.Undo != "" {
-			state = "undo " + s.Undo
-		}
-		return 0, &plan.RefusedError{
-			Reason: fmt.Sprintf("the run %s is not finished (%s): what is deleted already could not be put back", s.ID, state),
-			Advice: "go on with it, or undo it; --unfinished prunes it all the same",
-		}
+// What counts is the run as it is once its cluster is locked: it may have gone on since it was listed. A run that is not one of
+// those to prune is refused, and so is one whose cluster is locked, or cannot be known.
+func (s *Summary) Prune(which Pruning, who journal.Opened, now time.Time) (freed int64, err error) {
+	if err := s.prunable(which, now); err != nil {
+		return 0, err
 	}
 	who.Plan = s.ID
 	lock, err := LockCluster(s.dir.StateDir(), s.plan.Header.Cluster.SystemUID, who, now)
@@ -209,7 +205,41 @@ func (s *Summary) Prune(unfinished bool, who journal.Opened, now time.Time) (fre
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	locked := summarize(s.dir)
+	if err := locked.prunable(which, now); err != nil {
+		return 0, err
+	}
 	return s.dir.prune()
+}
+
+// prunable returns why a run is not pruned.
+func (s *Summary) prunable(which Pruning, now time.Time) error {
+	switch {
+	case s.plan == nil:
+		return &plan.RefusedError{
+			Reason: "nobody knows whose run " + s.Directory + " is: " + s.Damage,
+			Advice: "look at it, and remove it by hand",
+		}
+	case !s.Finished() && !which.Unfinished:
+		state := s.State
+		switch s.Undo {
+		case "":
+		case StatePartly:
+			state += ", partly undone"
+		default:
+			state = "undo " + s.Undo
+		}
+		return &plan.RefusedError{
+			Reason: fmt.Sprintf("the run %s is not finished (%s): what is deleted already could not be put back", s.ID, state),
+			Advice: "go on with it, or undo it; --unfinished prunes it all the same",
+		}
+	case now.Sub(s.Ended) < which.OlderThan:
+		return &plan.RefusedError{
+			Reason: fmt.Sprintf("the run %s was worked on less than %s ago", s.ID, which.OlderThan),
+			Advice: "leave it, or give a shorter --older-than",
+		}
+	}
+	return nil
 }
 
 func (d *Dir) prune() (freed int64, err error) {

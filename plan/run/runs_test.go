@@ -89,12 +89,39 @@ func TestUndone(t *testing.T) {
 		if s.Undo != test.want || s.Finished() != test.finished {
 			t.Errorf("%s, then %v: undo %q, finished %t; want %q, %t", test.state, test.undone, s.Undo, s.Finished(), test.want, test.finished)
 		}
-		_, err := s.Prune(false, journal.Opened{}, time.Now())
+		_, err := s.Prune(run.Pruning{}, journal.Opened{}, time.Now())
 		if _, refused := errors.AsType[*plan.RefusedError](err); refused == test.finished || !refused && err != nil {
 			t.Errorf("%s, then %v: prune: %v", test.state, test.undone, err)
 		}
 		if _, err := os.Stat(d.Archive()); errors.Is(err, os.ErrNotExist) != test.finished {
 			t.Errorf("%s, then %v: archive: %v", test.state, test.undone, err)
 		}
+	}
+}
+
+// A run that has gone on since it was listed is judged as it is now.
+func TestPruneLooksAgain(t *testing.T) {
+	d, stateDir := ended(t, journal.StateDone)
+	listed := list(t, stateDir)
+	prune := func(which run.Pruning, now time.Time) {
+		t.Helper()
+		_, err := listed.Prune(which, journal.Opened{}, now)
+		if _, refused := errors.AsType[*plan.RefusedError](err); !refused {
+			t.Errorf("%v, want a refusal", err)
+		}
+		if _, err := os.Stat(d.Archive()); err != nil {
+			t.Error(err)
+		}
+	}
+	write(t, d, d.UndoJournal(), attempt{"undo", ""})
+	prune(run.Pruning{}, time.Now())
+	write(t, d, d.UndoJournal(), attempt{"undo", journal.StateDone})
+	age := list(t, stateDir).Ended.Sub(listed.Ended)
+	prune(run.Pruning{OlderThan: age}, listed.Ended.Add(age+age/2))
+	if _, err := listed.Prune(run.Pruning{OlderThan: age}, journal.Opened{}, listed.Ended.Add(3*age)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(d.Archive()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("archive: %v", err)
 	}
 }
