@@ -2,6 +2,7 @@ package undo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"etcdsweep/decode"
 	"etcdsweep/plan"
 	"etcdsweep/plan/controllers"
+	"etcdsweep/plan/journal"
 	"etcdsweep/plan/run"
 )
 
@@ -147,6 +149,7 @@ func (u *undoer) checkControllers(ctx context.Context, r *refusals) error {
 	if err != nil {
 		return err
 	}
+	u.moves = sight.Moves
 	if !sight.Moving {
 		if !sight.Found {
 			u.warn("no record of kube-controller-manager was found; if it runs without leader election, stop it now, and start it when this is done")
@@ -162,7 +165,7 @@ func (u *undoer) checkControllers(ctx context.Context, r *refusals) error {
 	default:
 		who += "nobody has seen whether it saw the sweep: if it did, its garbage collector remembers the owners as absent"
 	}
-	if slices.Contains(u.Allow, AllowLiveControllers) {
+	if u.allowsLive() {
 		u.warn("%s", who)
 		return nil
 	}
@@ -170,6 +173,23 @@ func (u *undoer) checkControllers(ctx context.Context, r *refusals) error {
 		"measured: pods put back before their Job were destroyed, 200 of 200 within 20 s; with the Job first, it made 200 new pods and\n"+
 		"deleted the surplus; stopped before and started after, 200 identical pods came back, none new; --allow "+AllowLiveControllers+" accepts that", "%s", who)
 	return nil
+}
+
+func (u *undoer) allowsLive() bool { return slices.Contains(u.Allow, AllowLiveControllers) }
+
+// checkStill stops the undo if a kube-controller-manager has begun to move since preflight: what comes back from here on would
+// be deleted again, or be there twice.
+func (u *undoer) checkStill() error {
+	sight := u.controllers.Sight()
+	if sight.Moves == u.moves || u.allowsLive() {
+		return nil
+	}
+	err := u.note(journal.Frame{Controllers: &journal.Controllers{Key: sight.Key, Holder: sight.Holder, Moving: true}})
+	return errors.Join(&run.HealthError{
+		Err: fmt.Errorf("kube-controller-manager was started while this puts back (%s)", sight.Holder),
+		Advice: "stop it on every control-plane node, and give the same command again: it goes on where it stood;\n" +
+			"what was deleted again meanwhile is named at the end, and comes back when the command is given once more",
+	}, err)
 }
 
 // warnOfOwners says whose owner stays away because it was not selected.

@@ -80,6 +80,9 @@ func (u *undoer) restore(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := u.checkStill(); err != nil {
+			return err
+		}
 		if err := u.putBack(ctx, page, doubt); err != nil {
 			return err
 		}

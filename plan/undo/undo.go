@@ -69,6 +69,7 @@ type undoer struct {
 	leases  map[int64]*lease // by the ID of the old one
 
 	controllers *controllers.Watch
+	moves       int64 // that it had seen when preflight judged that kube-controller-manager stands still
 
 	mu      sync.Mutex // guards history, report, and calls of Observe
 	history *journal.History

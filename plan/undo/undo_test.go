@@ -333,6 +333,39 @@ func TestControllers(t *testing.T) {
 	w.back(before)
 }
 
+// A controller-manager that is started meanwhile stops the undo before the next page; it goes on when that is stopped.
+func TestControllersStartMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.incident("a")
+	before := w.sweep(run.StepRoots, jobKey, podPrefix+"a")
+	stop := func() {}
+	start := func(cfg *undo.Config) {
+		cfg.Cluster.(*cluster).write = func(key string, write func() (int64, *decode.Record, error)) (int64, *decode.Record, error) {
+			if key == jobKey {
+				stop = w.alive("b")
+				<-time.After(300 * time.Millisecond) // until it was seen
+			}
+			return write()
+		}
+	}
+	report, err := undo.Run(t.Context(), w.config(start))
+	health, ok := errors.AsType[*run.HealthError](err)
+	if !ok || !strings.Contains(health.Error(), "was started while this puts back (b)") || !strings.Contains(health.Hint(), "stop it on every control-plane node") {
+		t.Fatalf("%v, want a HealthError", err)
+	}
+	if report.State != journal.StateStopped || w.get(jobKey) == nil || w.get(podPrefix+"a") != nil {
+		t.Errorf("%s, or the wrong keys are back", report.State)
+	}
+	stop()
+	w.undo(nil)
+	w.back(before)
+
+	w.newRun()
+	before = w.sweep(run.StepRoots, jobKey, podPrefix+"a")
+	w.undo(nil, start, func(cfg *undo.Config) { cfg.Allow = []string{undo.AllowLiveControllers} })
+	w.back(before)
+}
+
 // A Namespace that is put back itself need not be there.
 func TestNamespaceComesBack(t *testing.T) {
 	w := newWorld(t)

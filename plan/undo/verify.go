@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"slices"
 
 	"etcdsweep/decode"
 	"etcdsweep/durable"
@@ -74,7 +73,7 @@ func (u *undoer) judge(tally *journal.Tally) error {
 	if differ > 0 || kept > 0 {
 		words = "not all of it is back"
 	}
-	if sight := u.controllers.Sight(); sight.Moves > 0 && !slices.Contains(u.Allow, AllowLiveControllers) {
+	if sight := u.controllers.Sight(); sight.Moves > u.moves && !u.allowsLive() {
 		u.warn("kube-controller-manager was started meanwhile (%s): look at this again in a minute", sight.Holder)
 	}
 	u.emit(run.StepEnded{Step: run.StepVerify, Words: words})
