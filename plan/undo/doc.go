@@ -4,10 +4,11 @@
 // the run has left in the end, nor what was kept only because the garbage collector would take it, if no root went. What the
 // garbage collector did take is put back.
 //
-//   - A key is made only where there is none, in a transaction of its own. What exists again is left alone.
+//   - A key is made only where there is none, in a transaction of its own. What exists again is left alone. What has never gone,
+//     such as collateral that nobody took, is left alone too, and counts as nothing that is left.
 //   - Owners come before what they own, Namespaces first of all, then what else is in no namespace.
 //   - Keys that shared a lease share a new one, which has the time that the old one has left. A key whose lease has expired
-//     stays away.
+//     stays away, and is named.
 //   - At the end everything that was put back is read again, and compared byte for byte.
 //
 // # Going on

@@ -16,11 +16,13 @@ import (
 	"etcdsweep/plan/run"
 )
 
-// Why a key that exists was left alone.
+// Why a key was left alone.
 const (
 	existsSame    = "it is as it was archived"
+	existsStayed  = "it has never gone, and has changed since it was archived"
 	existsChanged = "the same object, and it has changed"
 	existsOther   = "another object of that name"
+	expired       = "its lease has expired: it would be gone by now"
 
 	unresolved = "unresolved: its write got no answer, and it could not be read again"
 )
@@ -166,7 +168,7 @@ func (u *undoer) putBackOne(ctx context.Context, it *item, lease *lease, doubt b
 	}
 	v := &journal.Verdict{Key: it.Key, Outcome: journal.Restored, CreateRevision: it.CreateRevision, ModRevision: it.ModRevision}
 	if lease.expired() {
-		v.Outcome = journal.LeaseExpired
+		v.Outcome, v.Reason = journal.LeaseExpired, expired
 		return v, nil
 	}
 	a, err := u.writes.Write(ctx, it.Key,
@@ -200,14 +202,18 @@ func (u *undoer) withoutLease(ctx context.Context, v *journal.Verdict, lease *le
 	if _, found, err := u.Cluster.LeaseLeft(context.WithoutCancel(ctx), lease.id()); err != nil || found {
 		return nil, cause
 	}
-	v.Outcome = journal.LeaseExpired
+	v.Outcome, v.Reason = journal.LeaseExpired, expired
 	return v, nil
 }
 
-// compare says what a key holds that exists again.
+// compare says what a key holds that exists. One that still has the create revision with which it was archived has not been
+// deleted since, by nobody: collateral that no garbage collector has taken, or what the run has left.
 func compare(it *item, current *decode.Record) string {
-	if bytes.Equal(current.Value, it.Value) {
+	switch {
+	case bytes.Equal(current.Value, it.Value):
 		return existsSame
+	case current.CreateRevision == it.CreateRevision:
+		return existsStayed
 	}
 	object, err := decode.Decode(current.Value)
 	if err == nil && it.object != nil && object.UID == it.object.UID {
@@ -291,7 +297,7 @@ func (u *undoer) rehearse(ctx context.Context) error {
 			} else if lease, err := u.lease(ctx, page[i].Lease); err != nil {
 				return err
 			} else if lease.expired() {
-				v.Outcome = journal.LeaseExpired
+				v.Outcome, v.Reason = journal.LeaseExpired, expired
 			}
 			u.report.Objects.Add(&v)
 		}

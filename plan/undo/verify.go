@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"strings"
 
 	"etcdsweep/decode"
 	"etcdsweep/durable"
+	"etcdsweep/plan"
 	"etcdsweep/plan/journal"
 	"etcdsweep/plan/run"
 )
@@ -61,26 +64,57 @@ func (u *undoer) compareBack(it *item, current *decode.Record) {
 	}
 }
 
-// judge says whether something is left.
+// judge says whether something is left. What exists as it was archived is not, nor what has never gone, nor what would be gone
+// by now because its lease has expired.
 func (u *undoer) judge(tally *journal.Tally) error {
-	words := "all of it is back, to the byte"
-	differ, kept := u.report.Different(), int64(0)
+	kept := u.report.Different()
+	var words []string
 	for _, k := range tally.Skipped {
-		if k.Reason != existsSame {
+		switch k.Reason {
+		case existsSame:
+			words = append(words, number(k.Count, "is", "are")+" there as archived")
+		case existsStayed:
+			words = append(words, number(k.Count, "has", "have")+" never gone, and changed since")
+		case expired:
+			words = append(words, number(k.Count, "stays", "stay")+" away with an expired lease: "+examples(&k))
+		default:
 			kept += k.Count
 		}
 	}
-	if differ > 0 || kept > 0 {
-		words = "not all of it is back"
+	head := "all of it is back, to the byte"
+	switch {
+	case kept > 0:
+		head = "not all of it is back"
+	case u.report.Compared == 0:
+		head = "there was nothing to put back"
+	case tally.Outcomes[journal.LeaseExpired] > 0:
+		head = number(u.report.Compared, "is", "are") + " back, to the byte"
 	}
 	if sight := u.controllers.Sight(); sight.Moves > u.moves && !u.allowsLive() {
 		u.warn("kube-controller-manager was started meanwhile (%s): look at this again in a minute", sight.Holder)
 	}
-	u.emit(run.StepEnded{Step: run.StepVerify, Words: words})
-	if differ > 0 || kept > 0 {
+	u.emit(run.StepEnded{Step: run.StepVerify, Words: strings.Join(append([]string{head}, words...), "; ")})
+	if kept > 0 {
 		return run.ErrLeft
 	}
 	return nil
+}
+
+// number says how many are or do something.
+func number(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// examples names some of what has a reason, and says how many more there are.
+func examples(k *plan.KeptOut) string {
+	words := strings.Join(k.Examples, ", ")
+	if more := k.Count - int64(len(k.Examples)); more > 0 {
+		words += fmt.Sprintf(" and %d more", more)
+	}
+	return words
 }
 
 // verdicts reads the verdicts of a stage from the journal, which has them in the order of the records, page by page: within

@@ -416,6 +416,23 @@ func on(step run.Step, do func()) func(*undo.Config) {
 	}
 }
 
+// verified undoes the run, and expects that it ends with these words.
+func (w *world) verified(want error, words string, change ...func(*undo.Config)) *undo.Report {
+	w.t.Helper()
+	var got string
+	report := w.undo(want, append(change, func(cfg *undo.Config) {
+		cfg.Observe = func(e run.Event) {
+			if ended, ok := e.(run.StepEnded); ok && ended.Step == run.StepVerify {
+				got = ended.Words
+			}
+		}
+	})...)
+	if got != words {
+		w.t.Errorf("it ends with %q, want %q", got, words)
+	}
+	return report
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
