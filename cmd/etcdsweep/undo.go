@@ -50,8 +50,8 @@ afterwards. Its garbage collector remembers the deleted owners, and deletes what
 back; measured, it destroyed 200 of 200 pods within 20 s.
 
 Ctrl-C lets what is in flight finish; the same command goes on. With --only a part is put
-back, and the rest can follow. An undo that has left something can be given again: it looks
-at everything anew.`,
+back, and the rest can follow. An undo that is done can be given again: it looks at
+everything anew, and puts back what is absent.`,
 		Example: `  etcdsweep undo /var/lib/etcdsweep/runs/3f9a1c2e5b7d8f60 --confirm 3f9a1c2e --dry-run
   etcdsweep undo /var/lib/etcdsweep/runs/3f9a1c2e5b7d8f60 --confirm 3f9a1c2e
   etcdsweep undo /var/lib/etcdsweep/runs/3f9a1c2e5b7d8f60 --confirm 3f9a1c2e --only app=import`,

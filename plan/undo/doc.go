@@ -15,8 +15,8 @@
 //
 // All is written down in a journal of its own before it is done, so an undo that was interrupted or killed goes on where it
 // stood. Each selection (--only) is an undo by itself: one that was limited can be followed by a full one, which finds what
-// is back already. One that went to its end is refused when it is given again, unless it has left something: then it looks at
-// everything anew.
+// is back already. One that went to its end looks at everything anew when it is given again: what has been destroyed since comes
+// back, and the rest is there as archived.
 //
 // # Memory
 //

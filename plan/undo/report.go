@@ -9,7 +9,7 @@ import (
 	"etcdsweep/plan/journal"
 )
 
-// Report is what an undo did in all of its attempts, and what it left.
+// Report is what an undo did in all attempts since it went to its end before, if it did, and what it left.
 type Report struct {
 	Plan      string        `json:"plan"` // ID
 	Directory string        `json:"directory"`
@@ -63,12 +63,16 @@ func (u *undoer) fillReport(closed *journal.Closed) {
 	}
 	r.Objects = h.Tally(u.stage)
 	r.FirstRevision, r.LastRevision = h.FirstRevision, h.LastRevision
-	for _, a := range h.Attempts {
+	for i := range h.Attempts {
+		a := &h.Attempts[i]
 		if a.Command != u.Opened.Command {
 			continue
 		}
 		if r.Attempts++; r.Attempts == 1 {
 			r.Started = a.Began
+		}
+		if u.ended(a) {
+			r.Attempts = 0 // what follows is another look
 		}
 	}
 	for _, old := range slices.Sorted(maps.Keys(h.Leases)) {

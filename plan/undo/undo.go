@@ -61,7 +61,8 @@ type Config struct {
 // undoer is an undo under way.
 type undoer struct {
 	Config
-	stage   string // of the journal: each selection and each new look has its own
+	stage   string    // of the journal: each selection and each new look has its own
+	before  time.Time // when the look before this one ended; zero if there was none
 	deleted deleted
 	survey  survey
 	writes  *run.Writes
@@ -120,35 +121,37 @@ func (u *undoer) open() (err error) {
 			u.history.Add(frame)
 		}
 	}
-	return u.join()
+	u.join()
+	return nil
 }
 
-// join finds the stage to go on with: the one of the last attempt with the same selection; but a new one if that has left
-// something. An attempt that has left nothing is not repeated.
-func (u *undoer) join() error {
+// join finds the stage to go on with: the one of the last attempt with the same selection; but a new one if that went to its
+// end, because whoever gives the command again wants to know what has become of it since.
+func (u *undoer) join() {
 	looks := 1
-	for _, a := range u.history.Attempts {
-		switch {
-		case a.Command != u.Opened.Command || a.Closed == nil:
-		case a.Closed.State == journal.StateDone:
-			return &plan.RefusedError{
-				Reason: fmt.Sprintf("the run of plan %s was undone at %s", u.Plan.ID, a.Ended.Format("2006-01-02 15:04:05 MST")),
-				Advice: "its report is " + u.Dir.UndoReport() + "; to look at single objects again, name them with --only",
-			}
-		case a.Closed.State == journal.StateLeft:
+	for i := range u.history.Attempts {
+		if a := &u.history.Attempts[i]; u.ended(a) {
 			looks++
+			u.before = a.Ended
 		}
 	}
 	u.stage = string(run.StepRestore) + strings.TrimPrefix(u.Opened.Command, "undo")
 	if looks > 1 {
 		u.stage += fmt.Sprintf(" (%d)", looks)
 	}
-	return nil
+}
+
+// ended reports whether an attempt was one with the same selection, and went to its end.
+func (u *undoer) ended(a *journal.Attempt) bool {
+	return a.Command == u.Opened.Command && a.Closed != nil && a.Closed.State.Finished()
 }
 
 // steps is the order of an undo.
 func (u *undoer) steps(ctx context.Context) error {
 	u.emit(run.StepBegan{Step: run.StepPreflight})
+	if !u.before.IsZero() {
+		u.warn("this was put back before, at %s: looking at all of it anew", u.before.Format("2006-01-02 15:04:05 MST"))
+	}
 	defer u.watchControllers(ctx)()
 	if err := u.look(ctx); err != nil {
 		return err
@@ -209,8 +212,8 @@ func (u *undoer) note(frame journal.Frame) error {
 	return u.journal.Append(frame)
 }
 
-// conclude writes the report, and closes the journal's attempt: in this order, for an undo whose journal says that it is done
-// is not gone on with, and would have no report for ever.
+// conclude writes the report, and closes the journal's attempt: in this order, for an undo whose journal says that it is done is
+// not gone on with, and would have no report of what it did.
 func (u *undoer) conclude(err error) (*Report, error) {
 	if u.journal == nil && !u.DryRun {
 		return nil, err // refused before it began
