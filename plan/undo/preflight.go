@@ -20,8 +20,13 @@ import (
 // AllowLiveControllers puts back while kube-controller-manager is alive.
 const AllowLiveControllers = "live-controllers"
 
+// AllowUnreadableNamespaces puts back into namespaces whose records cannot be read, and which may be terminating.
+const AllowUnreadableNamespaces = "unreadable-namespaces"
+
 // Allowances returns the names that --allow of undo takes.
-func Allowances() []string { return []string{AllowLiveControllers, run.AllowDegraded} }
+func Allowances() []string {
+	return []string{AllowLiveControllers, run.AllowDegraded, AllowUnreadableNamespaces}
+}
 
 const (
 	pageKeys  = 1000
@@ -105,7 +110,8 @@ func (u *undoer) checkSelection(r *refusals) {
 	}
 }
 
-// checkNamespaces makes sure that objects go into namespaces that are there to stay: one that is terminating is emptied again.
+// checkNamespaces makes sure that objects go into namespaces that are there to stay: one that is terminating is emptied again, and
+// one whose record cannot be read may be.
 func (u *undoer) checkNamespaces(ctx context.Context, r *refusals) error {
 	resource, _ := decode.Lookup(schema.GroupKind{Kind: "Namespace"})
 	names := slices.Sorted(maps.Keys(u.survey.namespaces))
@@ -124,9 +130,16 @@ func (u *undoer) checkNamespaces(ctx context.Context, r *refusals) error {
 			}
 			continue
 		}
-		if object, err := decode.Decode(record.Value); err == nil && object.Terminating() {
+		object, err := decode.Decode(record.Value)
+		switch {
+		case err == nil && object.Terminating():
 			r.Refuse("wait until it is gone, and make it anew; or leave what is in it out with --only",
 				"the namespace %s is terminating: whatever is put into it is deleted again", names[i])
+		case err != nil && slices.Contains(u.Allow, AllowUnreadableNamespaces):
+			u.warn("the record of the namespace %s cannot be read, so it may be terminating: %v", names[i], err)
+		case err != nil:
+			r.Refuse("once kubectl get namespace "+names[i]+" says Active, --allow "+AllowUnreadableNamespaces+" accepts it; or leave what is in it out with --only",
+				"the record of the namespace %s cannot be read, so it may be terminating, and whatever is put into it deleted again: %v", names[i], err)
 		}
 	}
 	return nil

@@ -368,6 +368,18 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Whether a Namespace is terminating is not known of one whose record cannot be read: that is no reason to believe that it is not.
+func TestUnreadableNamespace(t *testing.T) {
+	w := newWorld(t)
+	w.incident("a")
+	w.put(namespaceKey, "k8s:enc:aescbc:v1:key:\x00\x01")
+	before := w.sweep(run.StepPods, podPrefix+"a")
+	w.refused([]string{"the record of the namespace batch cannot be read, so it may be terminating"})
+	report := w.undo(nil, func(cfg *undo.Config) { cfg.Allow = []string{undo.AllowUnreadableNamespaces} })
+	w.warned(report, "the record of the namespace batch cannot be read")
+	w.back(before)
+}
+
 // The controller-manager that saw the sweep is told from another one.
 func TestControllers(t *testing.T) {
 	w := newWorld(t)
