@@ -14,7 +14,7 @@ import (
 
 // deleted is what the run's journal tells of what is in its archive: the exceptions only.
 type deleted struct {
-	spared  map[string]bool // keys that the run has not deleted
+	spared  map[string]bool // keys of which nothing is put back: the run has left them
 	holders map[string]bool // of kube-controller-manager's lease, that were at work during the run
 	watched bool            // whether anybody looked
 }
@@ -22,6 +22,7 @@ type deleted struct {
 // readDeleted reads the run's journal. If it has deleted nothing, or if its archive is gone, it is refused.
 func readDeleted(dir *run.Dir) (deleted, error) {
 	d := deleted{spared: map[string]bool{}, holders: map[string]bool{}}
+	left := map[string]bool{} // skipped in the end, and archived because a garbage collector takes them if a root went
 	history := &journal.History{}
 	history.Keep(string(run.StepRoots))
 	err := readJournal(dir, func(frame *journal.Frame) {
@@ -32,14 +33,25 @@ func readDeleted(dir *run.Dir) (deleted, error) {
 				d.holders[c.Holder] = true
 			}
 		}
+		if frame.Page != nil {
+			for _, key := range frame.Page.Keys { // in doubt again, whatever was said of it before
+				delete(d.spared, key)
+				delete(left, key)
+			}
+		}
 		if frame.Judged == nil {
 			return
 		}
 		for i := range frame.Judged.Keys {
-			if v := &frame.Judged.Keys[i]; v.Outcome == journal.Skipped {
+			v := &frame.Judged.Keys[i]
+			delete(d.spared, v.Key)
+			delete(left, v.Key)
+			switch {
+			case v.Outcome != journal.Skipped:
+			case v.ModRevision > 0:
+				left[v.Key] = true
+			default:
 				d.spared[v.Key] = true
-			} else {
-				delete(d.spared, v.Key)
 			}
 		}
 	})
@@ -61,6 +73,7 @@ func readDeleted(dir *run.Dir) (deleted, error) {
 	if rootsWent(history) {
 		return d, nil
 	}
+	maps.Copy(d.spared, left)
 	return d, d.spareCollateral(dir)
 }
 

@@ -1,8 +1,8 @@
 // Package undo puts back what a run has deleted, and what went because of it: the raw bytes of the run's archive.
 //
-// What counts is every record of the archive, and of a key that stands in it more than once the last one; but not a key that
-// the run has left in the end, nor what was kept only because the garbage collector would take it, if no root went. What the
-// garbage collector did take is put back.
+// What counts is every record of the archive, and of a key that stands in it more than once the last one. What was kept only
+// because the garbage collector would take it counts if a root went: collateral, and what the run has skipped in the end after
+// it had archived it as it was then. What it has skipped without that does not count.
 //
 //   - A key is made only where there is none, in a transaction of its own. What exists again is left alone. What has never gone,
 //     such as collateral that nobody took, is left alone too, and counts as nothing that is left.
@@ -22,5 +22,5 @@
 //
 // The archive is read several times, page by page: once to find out which keys it has twice and which UIDs are owners, once
 // for the owners, then once for each generation of dependents, and once to verify. What is kept in memory are the owners, the
-// keys that stand in it twice, those that the run has left, nodes, namespaces and leases, but never a key of each pod.
+// keys that stand in it twice, those that the run has skipped, nodes, namespaces and leases, but never a key of each pod.
 package undo

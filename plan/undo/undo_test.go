@@ -163,6 +163,7 @@ func TestWhatCounts(t *testing.T) {
 	}
 	maps.Copy(want, root)
 	w.judge(run.StepPods, journal.DriftedDeleted, verdicts[:2]...)
+	verdicts[2].CreateRevision, verdicts[2].ModRevision = 0, 0
 	w.judge(run.StepPods, journal.Skipped, verdicts[2:4]...)
 	w.judge(run.StepPods, journal.AlreadyGone, verdicts[4])
 	w.judge(run.StepNewcomers, journal.Deleted, verdicts[3])
@@ -174,6 +175,48 @@ func TestWhatCounts(t *testing.T) {
 	w.outcomes(report, map[journal.Outcome]int64{journal.Restored: int64(len(want)), journal.Exists: 1})
 	if w.get(podPrefix+"skipped") != nil {
 		t.Error("what the run has left was put back")
+	}
+}
+
+// What the run has skipped, and has archived, is put back if a root went and a garbage collector took it; if it has changed
+// since it is not left, because it never went. What it has skipped without that stays as it is.
+func TestSkipped(t *testing.T) {
+	for name, test := range map[string]struct {
+		root func(w *world)
+		back bool
+	}{
+		"a root went":  {func(w *world) { w.sweep(run.StepRoots, jobKey) }, true},
+		"no root went": {func(*world) {}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.incident("taken", "stayed", "unarchived", "twice", "swept", "doubt")
+			test.root(w)
+			verdicts := w.keep(run.StepPods, podPrefix+"taken", podPrefix+"stayed", podPrefix+"unarchived", podPrefix+"twice")
+			verdicts[2].CreateRevision, verdicts[2].ModRevision = 0, 0
+			w.judge(run.StepPods, journal.Skipped, verdicts...)
+			w.judge(run.StepNewcomers, journal.Skipped, journal.Verdict{Key: podPrefix + "twice"})
+			w.judge(run.StepPods, journal.Skipped, journal.Verdict{Key: podPrefix + "doubt"})
+			w.keep(run.StepPods, podPrefix+"doubt")
+			w.sweep(run.StepPods, podPrefix+"swept")
+			stayed := pod("stayed", "uid-stayed")
+			stayed.phase = "Running"
+			w.put(podPrefix+"stayed", stayed.value())
+			w.del(podPrefix+"taken", podPrefix+"unarchived", podPrefix+"twice", podPrefix+"doubt")
+			report := w.undo(nil)
+			if back := w.get(podPrefix+"taken") != nil; back != test.back {
+				t.Errorf("what was taken is back: %t, want %t", back, test.back)
+			}
+			if w.get(podPrefix+"unarchived") != nil || w.get(podPrefix+"twice") != nil {
+				t.Error("what the run has skipped, and not archived, was put back")
+			}
+			if w.get(podPrefix+"doubt") == nil {
+				t.Error("what was in doubt, after it had been skipped, is absent")
+			}
+			if exists := report.Objects.Outcomes[journal.Exists]; (exists == 1) != test.back {
+				t.Errorf("%d exist", exists)
+			}
+		})
 	}
 }
 
