@@ -53,18 +53,19 @@ func (r Refusals) Err() error {
 	return &PreflightError{Refusals: r}
 }
 
-// Check returns every reason not to work on a cluster that has a plan's run or is to have one.
+// Check returns every reason not to work on a cluster that has a plan's run or is to have one. What it advises fits both those
+// who carry a plan out and those who undo it.
 func Check(header *plan.Header, facts Facts, allow []string) Refusals {
 	var r Refusals
 	switch {
 	case facts.Quorum != nil: // nobody can say which cluster this is
 		r.Refuse("bring a majority of the members back first", "there is no quorum: %v", facts.Quorum)
 	case header.Cluster != facts.Identity:
-		r.Refuse("connect to the cluster that the plan was made for, or plan again",
+		r.Refuse("connect to the cluster that the plan was made for: --endpoints and the certificates lead to another one",
 			"the plan is for another cluster: %s of etcd cluster %s, here is %s of %s",
 			header.Cluster.SystemUID, header.Cluster.ClusterID, facts.Identity.SystemUID, facts.Identity.ClusterID)
 	case facts.Revision < header.Revision:
-		r.Refuse("plan again",
+		r.Refuse("what was planned or deleted before a restore says nothing of what is there now: look at that, and make a new plan for what is to go",
 			"the cluster is at revision %d, below the plan's %d: it was restored from a backup since", facts.Revision, header.Revision)
 	}
 	for _, m := range facts.Members {

@@ -411,6 +411,23 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// What is advised is to be done by one who undoes: to plan again is not.
+func TestAdvice(t *testing.T) {
+	w := newWorld(t)
+	w.incident("a")
+	w.sweep(run.StepPods, podPrefix+"a")
+	for name, change := range map[string]func(*run.Facts){
+		"another cluster": func(f *run.Facts) { f.Identity.SystemUID = "another" },
+		"restored":        func(f *run.Facts) { f.Revision = 0 },
+	} {
+		_, err := undo.Run(t.Context(), w.config(func(cfg *undo.Config) { change(&cfg.Cluster.(*cluster).facts) }))
+		refused, ok := errors.AsType[*run.PreflightError](err)
+		if !ok || len(refused.Refusals) != 1 || strings.Contains(refused.Refusals[0].Advice, "plan again") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Whether a Namespace is terminating is not known of one whose record cannot be read: that is no reason to believe that it is not.
 func TestUnreadableNamespace(t *testing.T) {
 	w := newWorld(t)
