@@ -13,9 +13,9 @@ import (
 )
 
 // offerStop is the conversation before a run, on a terminal: kube-controller-manager is alive, and best stopped. It returns
-// true once no record of it has moved for still; false when the operator goes on with it alive by Enter, or when the terminal
+// true once no record of it has moved for as long as the lease duration needs; false when the operator goes on with it alive by Enter, or when the terminal
 // is lost, since nobody can stop anything from there. The error is run.ErrInterrupted when ctx ends, else the watch's.
-func offerStop(ctx context.Context, w *controllers.Watch, l layout, still time.Duration, s streams, input *lines) (stopped bool, err error) {
+func offerStop(ctx context.Context, w *controllers.Watch, l layout, lease time.Duration, s streams, input *lines) (stopped bool, err error) {
 	leader := w.Sight().Holder
 	fmt.Fprintf(s.err, "\n%s is alive: %s leads.\n", controllerManager, cmp.Or(leader, "one"))
 	fmt.Fprint(s.err, `It is best stopped until the sweep is over. Then nothing makes new pods, no
@@ -27,8 +27,8 @@ put everything back as it was. Running pods are not touched by that.
 	fmt.Fprint(s.err, "\nWaiting until it has stopped. Enter goes on with it alive, Ctrl-C ends.\n")
 
 	status := statusLine{s.err}
-	_, end, err := unlessEnter(ctx, input, func(ctx context.Context) (controllers.Sight, error) {
-		return w.AwaitStill(ctx, still, func(sight controllers.Sight) {
+	sight, end, err := unlessEnter(ctx, input, func(ctx context.Context) (controllers.Sight, error) {
+		return w.AwaitStill(ctx, lease, func(sight controllers.Sight) {
 			if holder := sight.Holder; holder != "" && holder != leader {
 				if leader != "" {
 					status.clear()
@@ -36,7 +36,7 @@ put everything back as it was. Running pods are not touched by that.
 				}
 				leader = holder
 			}
-			status.set(stopStatus(sight, still))
+			status.set(stopStatus(sight, lease))
 		})
 	})
 	status.clear()
@@ -44,7 +44,8 @@ put everything back as it was. Running pods are not touched by that.
 	case err != nil:
 		return false, err
 	case end == endSeen:
-		fmt.Fprintf(s.err, "stopped: no %s has led for %s\n", controllerManager, rounded(still))
+		fmt.Fprintf(s.err, "stopped: none has led for %s, twice the lease duration of %s;\na standby would have taken over by now\n",
+			rounded(sight.Needs(lease)), rounded(lease))
 		return true, nil
 	case end == endInput:
 		fmt.Fprintln(s.err, "the terminal is lost: going on with it alive")
@@ -55,14 +56,14 @@ put everything back as it was. Running pods are not touched by that.
 }
 
 // stopStatus is what the waiting operator sees.
-func stopStatus(sight controllers.Sight, still time.Duration) string {
+func stopStatus(sight controllers.Sight, lease time.Duration) string {
 	switch {
 	case sight.Err != nil:
 		return "etcd does not answer: " + sight.Err.Error()
 	case sight.Still < 5*time.Second: // a living leader moves every two
 		return "it is alive"
 	}
-	return fmt.Sprintf("it stands still: %s of %s", rounded(sight.Still.Truncate(time.Second)), rounded(still))
+	return fmt.Sprintf("it stands still: %s of %s", rounded(sight.Still.Truncate(time.Second)), rounded(sight.Needs(lease)))
 }
 
 // offerStart is the conversation after a run through which kube-controller-manager stood still, on a terminal. It returns true

@@ -105,11 +105,11 @@ func TestOfferStop(t *testing.T) {
 			shows: []string{
 				"kube-controller-manager is alive: master1_a leads.", "On EVERY control-plane node, as root:\n\n  mkdir -p /etc/kubernetes/etcdsweep-parked\n",
 				"  mv /etc/kubernetes/manifests/kube-controller-manager.yaml \\\n     /etc/kubernetes/etcdsweep-parked/\n",
-				"it is alive", "it stands still: 10s of 15s", "\x1b[Kstopped: no kube-controller-manager has led for 15s\n",
+				"it is alive", "it stands still: 20s of 30s", "\x1b[Kstopped: none has led for 30s, twice the lease duration of 15s;\na standby would have taken over by now\n",
 			},
 		},
 		{
-			name: "another one takes over", leader: leader{stops: 20, next: 30, ends: 40}, layout: kubeadm, stopped: true,
+			name: "another one takes over", leader: leader{stops: 20, next: 43, ends: 60}, layout: kubeadm, stopped: true,
 			shows: []string{"now master2_b leads: stop it there as well\n", "stopped: "},
 		},
 		{

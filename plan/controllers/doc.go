@@ -8,8 +8,9 @@
 // # What it does not know
 //
 //   - A record that is absent is no proof that nothing runs: a manager with --leader-elect=false has none.
-//   - A record that stands still says that no manager leads. One that has just been started needs up to its lease duration, 15 s,
-//     to take over from one that was killed.
+//   - A record that stands still says that no manager leads. One that has just been started, or a standby, needs its lease
+//     duration, 15 s, and up to two of its reads more to take over from one that was killed. So a record that was seen to move
+//     must stand still for twice that time: see [Sight.Needs].
 //   - A manager that cannot write, because kube-apiserver or etcd is down, stands still as well. While etcd does not answer
 //     nothing counts as stillness; whether kube-apiserver answers is for the caller to know.
 package controllers

@@ -8,8 +8,8 @@ import (
 	"etcdsweep/decode"
 )
 
-// DefaultStill is how long a record must stand still before nobody leads: the lease duration of kube-controller-manager
-// (--leader-elect-lease-duration), in which a living leader writes seven times.
+// DefaultStill is the lease duration of kube-controller-manager (--leader-elect-lease-duration), in which a living leader
+// writes seven times: a record that stands still for that long has no leader. See Sight.Needs for one that was seen to move.
 const DefaultStill = 15 * time.Second
 
 // Sight is what was seen of kube-controller-manager.
@@ -27,9 +27,23 @@ type Sight struct {
 	// Still is how long the record has stood still, or been absent, up to the last round. Only time between rounds that were
 	// answered counts, and no gap in which one was not: without etcd no manager can write, alive or not.
 	Still time.Duration
-	// Moving says that the record has moved, and has not stood still since for the time that was asked for; DefaultStill in
-	// what Watch.Sight returns.
+	// Moving says that the record has moved, and has not stood still since for what the lease duration that was asked for
+	// needs: see Needs. It is DefaultStill in what Watch.Sight returns.
 	Moving bool
+}
+
+// Needs returns how long the record must stand still until nobody leads, with a lease duration: that duration, but twice as
+// long once the record was seen to move.
+//
+// Who was seen to lead and has been stopped may have a standby. A standby reads the record every RetryPeriod of 2 s, stretched
+// at random by up to JitterFactor, 1.2, so every 2 to 4.4 s; it counts the lease duration from when it first saw the last write,
+// and takes over at the read behind that (client-go tools/leaderelection: acquire, tryAcquireOrRenew). So with 15 s it writes
+// up to 4.4 + 15 + 4.4 = 23.8 s after the last write of the one that was stopped, and 30 s of stillness say that there is none.
+func (s Sight) Needs(lease time.Duration) time.Duration {
+	if s.Moves > 0 {
+		return 2 * lease
+	}
+	return lease
 }
 
 // state is what a watch has seen.
@@ -124,10 +138,10 @@ func (s *state) move(holder string) {
 	}
 }
 
-// seen returns a copy for the caller, judged by the time that the record must stand still.
-func (s *state) seen(still time.Duration) Sight {
+// seen returns a copy for the caller, judged by the lease duration.
+func (s *state) seen(lease time.Duration) Sight {
 	sight := s.sight
 	sight.Holders = slices.Clone(sight.Holders)
-	sight.Moving = sight.Moves > 0 && sight.Still < still
+	sight.Moving = sight.Moves > 0 && sight.Still < sight.Needs(lease)
 	return sight
 }

@@ -57,19 +57,20 @@ func (w *Watch) Sight() Sight {
 }
 
 // Await returns as soon as it is known whether kube-controller-manager is alive: as soon as a record has moved since Await
-// began (Moving), or it has stood still or been absent for the time given, which counts from before Await began. The first
-// takes about two renewals, four seconds.
+// began (Moving), or it has stood still or been absent for the lease duration, which counts from before Await began. The first
+// takes about two renewals, four seconds. A record that was seen to move must stand still for longer: see Sight.Needs.
 //
 // Reads that fail prolong it, but those that are refused for good (NotDone, and not Temporary) end it with their error. When
 // ctx or the watch ends first, the error says so, and what the last read said.
-func (w *Watch) Await(ctx context.Context, still time.Duration) (Sight, error) {
-	return w.await(ctx, still, nil, func(s *state, begun int64) bool { return s.movedSince(begun) || s.stillFor(still) })
+func (w *Watch) Await(ctx context.Context, lease time.Duration) (Sight, error) {
+	return w.await(ctx, lease, nil, func(s *state, begun int64) bool { return s.movedSince(begun) || s.stopped(lease) })
 }
 
-// AwaitStill returns once no record has moved for the time given: while the operator stops the manager, on one node after the
-// other. What it sees meanwhile it tells to observe, which may be nil, after each round. Errors are those of Await.
-func (w *Watch) AwaitStill(ctx context.Context, still time.Duration, observe func(Sight)) (Sight, error) {
-	return w.await(ctx, still, observe, func(s *state, _ int64) bool { return s.stillFor(still) })
+// AwaitStill returns once no record has moved for what the lease duration needs (Sight.Needs): while the operator stops the
+// manager, on one node after the other. What it sees meanwhile it tells to observe, which may be nil, after each round. Errors
+// are those of Await.
+func (w *Watch) AwaitStill(ctx context.Context, lease time.Duration, observe func(Sight)) (Sight, error) {
+	return w.await(ctx, lease, observe, func(s *state, _ int64) bool { return s.stopped(lease) })
 }
 
 // AwaitMove returns once a record has moved since AwaitMove began: after the operator has started the manager again. Errors
@@ -81,18 +82,18 @@ func (w *Watch) AwaitMove(ctx context.Context, observe func(Sight)) (Sight, erro
 // movedSince reports whether a record has moved between two rounds that both began after that many.
 func (s *state) movedSince(begun int64) bool { return s.sight.Moves > 0 && s.baseline > begun }
 
-func (s *state) stillFor(still time.Duration) bool {
-	return s.sight.Reads > 0 && s.sight.Err == nil && s.sight.Still >= still
+func (s *state) stopped(lease time.Duration) bool {
+	return s.sight.Reads > 0 && s.sight.Err == nil && s.sight.Still >= s.sight.Needs(lease)
 }
 
 // await waits until the state satisfies, looking at it after each round.
-func (w *Watch) await(ctx context.Context, still time.Duration, observe func(Sight), satisfied func(s *state, begun int64) bool) (Sight, error) {
+func (w *Watch) await(ctx context.Context, lease time.Duration, observe func(Sight), satisfied func(s *state, begun int64) bool) (Sight, error) {
 	w.mu.Lock()
 	begun := w.state.begun
 	w.mu.Unlock()
 	for {
 		w.mu.Lock()
-		sight, done, round := w.state.seen(still), satisfied(&w.state, begun), w.round
+		sight, done, round := w.state.seen(lease), satisfied(&w.state, begun), w.round
 		w.mu.Unlock()
 		switch {
 		case done:

@@ -100,7 +100,7 @@ func TestAwait(t *testing.T) {
 			want: controllers.Sight{Found: true, Key: leaseKey, Holder: "a"},
 		},
 		{
-			name: "alive, then stopped just before", answer: only(leaseKey, lease("a"), 30.35), after: 30400 * time.Millisecond, least: 14 * time.Second, most: 17 * time.Second,
+			name: "alive, then stopped just before", answer: only(leaseKey, lease("a"), 30.35), after: 30400 * time.Millisecond, least: 29 * time.Second, most: 32 * time.Second,
 			want: controllers.Sight{Found: true, Key: leaseKey, Holder: "a", Moves: 16, Holders: []string{"a"}},
 		},
 		{
@@ -191,7 +191,7 @@ func TestAwait(t *testing.T) {
 				if took := time.Since(begun); took < test.least || took > test.most {
 					t.Errorf("took %v, want %v to %v", took, test.least, test.most)
 				}
-				if still := sight.Still >= controllers.DefaultStill; still == sight.Moving {
+				if still := sight.Still >= sight.Needs(controllers.DefaultStill); still == sight.Moving {
 					t.Errorf("still for %v, moving %t", sight.Still, sight.Moving)
 				}
 				sight.Still, sight.Reads = 0, 0
@@ -246,6 +246,43 @@ func TestAwaitStill(t *testing.T) {
 			t.Errorf("and yet it moves: %+v", took)
 		}
 	})
+}
+
+// A standby takes over as late as client-go lets it: 23.8 s after the last write. It is not taken for nobody.
+func TestAwaitStillSeesAStandby(t *testing.T) {
+	const stops = 20.3 // when it writes for the last time
+	const takeover = stops + 4.4 + 15 + 4.4
+	answer := func(key string, second float64) ([]byte, int64, error) {
+		switch {
+		case key != leaseKey:
+			return nil, 0, nil
+		case second < takeover:
+			return lease("a"), renewals(second, stops), nil
+		}
+		return lease("b"), 1000 + renewals(second, 60), nil
+	}
+	for name, await := range map[string]func(*controllers.Watch, context.Context) (controllers.Sight, error){
+		"AwaitStill": func(w *controllers.Watch, ctx context.Context) (controllers.Sight, error) {
+			return w.AwaitStill(ctx, controllers.DefaultStill, nil)
+		},
+		"Await": func(w *controllers.Watch, ctx context.Context) (controllers.Sight, error) {
+			return w.Await(ctx, controllers.DefaultStill)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := watch(t, answer)
+				after(22 * time.Second) // it has moved, and stands still
+				sight, err := await(w, t.Context())
+				if err != nil || !slices.Equal(sight.Holders, []string{"a", "b"}) {
+					t.Fatalf("sight %+v, error %v: want to have seen the standby", sight, err)
+				}
+				if alive := name == "Await"; sight.Moving != alive {
+					t.Errorf("moving %t, want %t", sight.Moving, alive)
+				}
+			})
+		})
+	}
 }
 
 func TestAwaitMove(t *testing.T) {
