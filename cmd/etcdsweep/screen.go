@@ -4,14 +4,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
 	"etcdsweep/plan/run"
 )
@@ -21,55 +16,60 @@ const (
 	rateWindow = 5 * time.Second // that the rate is taken over
 )
 
-// screen shows the steps of a command as they go: on a terminal a line that moves, elsewhere log lines. It is safe for
+// screen shows the steps of a command as they go: on a terminal a line that moves, elsewhere log lines. What it says of a run
+// is in the run's log when a call returns; the terminal is drawn behind that, and no call waits for it. It is safe for
 // concurrent use.
 type screen struct {
-	mu   sync.Mutex
-	err  io.Writer
-	log  *slog.Logger // nil on a terminal
-	file *slog.Logger // of a run; nil for other commands
-	step string
-	pace *pace
-	bars *mpb.Progress // of the step that is under way, on a terminal
-	bar  *mpb.Bar
+	paint *painter
+	log   *slog.Logger  // on the screen; nil on a terminal
+	file  *slog.Logger  // of a run; nil for other commands
+	lease time.Duration // of kube-controller-manager: how long it is watched at first
 
+	mu     sync.Mutex
+	step   string
+	pace   *pace  // of the step that is under way; nil if there is none
+	state  string // what a conversation waits for; "" outside of one
 	logged time.Time
 }
 
-func newScreen(w io.Writer) *screen {
-	s := &screen{err: w}
-	if file, ok := w.(*os.File); !ok || !term.IsTerminal(int(file.Fd())) {
-		s.log = slog.New(slog.NewTextHandler(w, nil))
+func newScreen(w io.Writer) *screen { return newScreenOn(w, isTerminal(w)) }
+
+func newScreenOn(w io.Writer, terminal bool) *screen {
+	s := &screen{paint: &painter{w: w}}
+	if terminal {
+		s.paint.line = s.line
+	} else {
+		s.log = slog.New(slog.NewTextHandler(s.paint, nil))
 	}
 	return s
+}
+
+// line is the line that moves.
+func (s *screen) line() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state != "":
+		return s.state
+	case s.pace == nil:
+		return ""
+	}
+	return fmt.Sprintf("%-10s %s", s.step, s.pace.drawn(time.Now()))
 }
 
 // begin opens a step that counts in a unit; total is 0 if it is not known.
 func (s *screen) begin(step string, total int64, unit func(int64) string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clear()
 	s.step, s.pace, s.logged = step, newPace(time.Now(), total, unit), time.Now()
-	s.draw()
+	s.redraw()
 }
 
-// draw starts the line that moves, on a terminal.
-func (s *screen) draw() {
-	if s.log != nil || s.pace == nil {
-		return
+// redraw draws the line that moves at once, on a terminal.
+func (s *screen) redraw() {
+	if s.log == nil {
+		s.paint.put("")
 	}
-	s.bars = mpb.New(mpb.WithOutput(s.err), mpb.WithWidth(24), mpb.WithRefreshRate(200*time.Millisecond))
-	pace := s.pace // drawn by mpb's goroutines, which must not wait for the screen
-	filler := mpb.BarFillerBuilder(mpb.SpinnerStyle())
-	total, done := pace.progress()
-	if total > 0 {
-		filler = mpb.BarStyle()
-	}
-	s.bar = s.bars.New(total, filler,
-		mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-10s", s.step))),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + pace.words(time.Now()) })),
-		mpb.BarRemoveOnComplete())
-	s.bar.SetCurrent(done)
 }
 
 // advance says how far the step has come.
@@ -80,26 +80,25 @@ func (s *screen) advance(done int64) {
 }
 
 func (s *screen) to(done int64) {
-	s.pace.at(time.Now(), done)
-	if s.bar != nil {
-		s.bar.SetCurrent(done)
+	if s.pace != nil {
+		s.pace.at(time.Now(), done)
+		s.logNow(s.step, s.pace.attrs)
 	}
-	s.logNow(s.pace.attrs)
 }
 
 // logNow writes a log line, if the last one is long enough ago.
-func (s *screen) logNow(attrs func(time.Time) []any) {
+func (s *screen) logNow(what string, attrs func(time.Time) []any) {
 	if now := time.Now(); now.Sub(s.logged) >= logEvery {
 		s.logged = now
 		for _, log := range s.logs() {
-			log.Info(s.step, attrs(now)...)
+			log.Info(what, attrs(now)...)
 		}
 	}
 }
 
 // logs returns where log lines go: to the run's log, and where there is no terminal to the screen.
 func (s *screen) logs() (all []*slog.Logger) {
-	for _, log := range []*slog.Logger{s.log, s.file} {
+	for _, log := range []*slog.Logger{s.file, s.log} {
 		if log != nil {
 			all = append(all, log)
 		}
@@ -111,7 +110,11 @@ func (s *screen) logs() (all []*slog.Logger) {
 func (s *screen) note(words string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pace.say(words)
+	if s.pace == nil {
+		return
+	}
+	s.pace.note = words
+	s.redraw()
 	if words == "" {
 		return
 	}
@@ -124,14 +127,13 @@ func (s *screen) note(words string) {
 func (s *screen) end(words string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clear()
+	s.pace = nil
 	for _, log := range s.logs() {
 		log.Info(s.step, "result", words)
 	}
-	if s.log != nil {
-		return
+	if s.log == nil {
+		s.paint.put(fmt.Sprintf("%-10s %s\n", s.step, words))
 	}
-	fmt.Fprintf(s.err, "%-10s %s\n", s.step, words)
 }
 
 // warn prints a warning, and lets the line that moves go on below it.
@@ -141,31 +143,51 @@ func (s *screen) warn(text string) {
 	for _, log := range s.logs() {
 		log.Warn(text)
 	}
-	if s.log != nil {
-		return
-	}
-	moving := s.bars != nil
-	s.clear()
-	warn(s.err, text)
-	if moving {
-		s.draw()
+	if s.log == nil {
+		warn(s.paint, text)
 	}
 }
 
-// close takes the line that moves away.
-func (s *screen) close() {
+// say prints what a conversation says: lines, whole.
+func (s *screen) say(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clear()
+	for _, log := range s.logs() {
+		log.Info("said", "text", strings.TrimSpace(text))
+	}
+	if s.log == nil {
+		s.paint.put(text)
+	}
 }
 
-func (s *screen) clear() {
-	if s.bars == nil {
+// heard notes what was answered in a conversation: the terminal shows it by itself.
+func (s *screen) heard(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, log := range s.logs() {
+		log.Info("typed", "text", text)
+	}
+}
+
+// wait shows in the line that moves what a conversation waits for, until it is told "".
+func (s *screen) wait(words string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = strings.Join(strings.Fields(words), " ")
+	if s.state == "" {
 		return
 	}
-	s.bar.Abort(true)
-	s.bars.Wait()
-	s.bars, s.bar = nil, nil
+	s.redraw()
+	s.logNow("waiting", func(time.Time) []any { return []any{"state", s.state} })
+}
+
+// close takes the line that moves away, and writes what was not written yet, within a bound. What is said afterwards is
+// written all the same, and wants another close.
+func (s *screen) close() {
+	s.mu.Lock()
+	s.pace, s.state = nil, ""
+	s.mu.Unlock()
+	s.paint.close()
 }
 
 // observe draws the events of a run.
@@ -177,19 +199,27 @@ func (s *screen) observe(event run.Event) {
 			unit = size
 		}
 		s.begin(string(e.Step), e.Total, unit)
+		if e.Step == run.StepControllers && s.lease > 0 {
+			s.note(fmt.Sprintf("watching its lease, up to %s", s.lease))
+		}
 	case run.StepEnded:
 		s.end(e.Words)
 	case run.Advanced:
 		s.advance(e.Done)
 	case run.Judged:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		_, done := s.pace.progress()
-		s.to(done + 1)
+		s.judged()
 	case run.Settling:
 		s.settling(e)
 	case run.Warning:
 		s.warn(e.Text)
+	}
+}
+
+func (s *screen) judged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pace != nil {
+		s.to(s.pace.done + 1)
 	}
 }
 
@@ -200,13 +230,14 @@ func (s *screen) settling(e run.Settling) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pace.say(words)
-	s.logNow(func(time.Time) []any { return []any{"state", words} })
+	if s.pace != nil {
+		s.pace.note = words
+	}
+	s.logNow(s.step, func(time.Time) []any { return []any{"state", words} })
 }
 
-// pace tells how fast a step goes, from what was done over the last seconds. It is safe for concurrent use.
+// pace tells how fast a step goes, from what was done over the last seconds.
 type pace struct {
-	mu          sync.Mutex
 	unit        func(int64) string
 	total, done int64
 	marks       []mark
@@ -225,8 +256,6 @@ func newPace(now time.Time, total int64, unit func(int64) string) *pace {
 const markEvery = 250 * time.Millisecond
 
 func (p *pace) at(now time.Time, done int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.done = done
 	if now.Sub(p.marks[len(p.marks)-1].at) >= markEvery {
 		p.marks = append(p.marks, mark{now, done})
@@ -234,18 +263,6 @@ func (p *pace) at(now time.Time, done int64) {
 	for len(p.marks) > 1 && now.Sub(p.marks[1].at) > rateWindow {
 		p.marks = p.marks[1:]
 	}
-}
-
-func (p *pace) progress() (total, done int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.total, p.done
-}
-
-func (p *pace) say(note string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.note = note
 }
 
 // perSecond returns the rate and, where it can be told, the time that is left.
@@ -260,9 +277,17 @@ func (p *pace) perSecond(now time.Time) (rate float64, eta time.Duration) {
 	return rate, eta
 }
 
+// drawn returns a bar, where there is a total, and the words.
+func (p *pace) drawn(now time.Time) string {
+	const long = 24
+	if p.total == 0 || p.note != "" {
+		return p.words(now)
+	}
+	done := int(min(p.done, p.total) * long / p.total)
+	return "[" + strings.Repeat("=", done) + strings.Repeat("-", long-done) + "] " + p.words(now)
+}
+
 func (p *pace) words(now time.Time) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.note != "" {
 		return p.note
 	}
@@ -282,8 +307,6 @@ func (p *pace) words(now time.Time) string {
 }
 
 func (p *pace) attrs(now time.Time) []any {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	rate, eta := p.perSecond(now)
 	attrs := []any{"done", p.done}
 	if p.total > 0 {

@@ -2,9 +2,16 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -13,13 +20,12 @@ import (
 	"etcdsweep/plan/run"
 )
 
-// The line that moves is drawn by goroutines of its own. However events and drawing meet, nothing waits for ever, and
+// The line that moves is drawn by a goroutine of its own. However events and drawing meet, nothing waits for ever, and
 // nothing is left behind.
 func TestScreenOnATerminal(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	var out safeBuffer
-	s := &screen{err: &out} // without a log: as on a terminal
-	defer s.close()
+	s := newScreenOn(&out, true)
 	s.observe(run.StepBegan{Step: run.StepPods, Total: 500})
 	var workers sync.WaitGroup
 	var mu sync.Mutex // the engine calls its observer one call at a time
@@ -40,12 +46,90 @@ func TestScreenOnATerminal(t *testing.T) {
 	s.observe(run.StepBegan{Step: run.StepSettle})
 	s.observe(run.Settling{Quiet: time.Second, Need: 5 * time.Second})
 	s.observe(run.StepEnded{Step: run.StepSettle, Words: "quiet"})
+	s.close()
+	s.warn("and afterwards")
+	s.close()
 	text := out.String()
-	for _, want := range []string{"warning: look here\n", "pods       500 deleted\n", "settle     quiet\n"} {
+	for _, want := range []string{"warning: and afterwards\n", "warning: look here\n", "pods       500 deleted\n", "settle     quiet\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not on the screen: %q", want, text)
 		}
 	}
+}
+
+// A screen that blocks stalls nothing: neither what is said, nor the log, nor the end, whether it is a terminal or a pipe.
+func TestScreenThatBlocks(t *testing.T) {
+	for name, terminal := range map[string]bool{"terminal": true, "pipe": false} {
+		t.Run(name, func(t *testing.T) {
+			defer goleak.VerifyNone(t)
+			nobody, full, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer full.Close()
+			defer nobody.Close() // and with it the write that blocks
+			var log safeBuffer
+			s := newScreenOn(full, terminal)
+			s.file = slog.New(slog.NewTextHandler(&log, nil))
+			const steps = 3 * paintRoom
+			begun := time.Now()
+			for i := range steps { // much more than the pipe takes
+				s.observe(run.StepBegan{Step: run.StepPods, Total: 1})
+				s.observe(run.Judged{Step: run.StepPods, Outcome: journal.Deleted})
+				s.observe(run.Warning{Text: strings.Repeat("x", 100)})
+				s.observe(run.StepEnded{Step: run.StepPods, Words: fmt.Sprintf("step %d is done", i)})
+			}
+			s.close()
+			s.warn("after the end")
+			s.close()
+			if took := time.Since(begun); took > 2*paintEnd+5*time.Second {
+				t.Errorf("took %v", took)
+			}
+			for _, want := range []string{fmt.Sprintf("step %d is done", steps-1), "after the end"} {
+				if !strings.Contains(log.String(), want) {
+					t.Errorf("%q is not in the log", want)
+				}
+			}
+		})
+	}
+}
+
+// A screen that is slow for a while shows how much it has left out.
+func TestScreenLeavesOut(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	reader, slow := io.Pipe()
+	s := newScreenOn(slow, true)
+	for i := range paintRoom + 100 {
+		s.warn(fmt.Sprint(i))
+	}
+	var read sync.WaitGroup
+	var out safeBuffer
+	read.Go(func() { _, _ = io.Copy(&out, reader) })
+	for !strings.Contains(out.String(), "warning: 900\n") {
+		runtime.Gosched()
+	}
+	s.warn("the last")
+	s.close()
+	_ = slow.Close()
+	read.Wait()
+	if text := out.String(); !regexp.MustCompile(`\(\d+ lines are left out here\)\nwarning: the last\n$`).MatchString(text) {
+		t.Errorf("ends in %q", text[len(text)-100:])
+	}
+}
+
+// Before anything is known the screen says what is measured, and for how long.
+func TestScreenWatchesTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out safeBuffer
+		s := newScreenOn(&out, true)
+		s.lease = 15 * time.Second
+		s.observe(run.StepBegan{Step: run.StepControllers})
+		synctest.Wait()
+		if !strings.HasSuffix(out.String(), "\x1b[Kcontrollers watching its lease, up to 15s") {
+			t.Errorf("%q", out.String())
+		}
+		s.close()
+	})
 }
 
 // Without a terminal there are log lines, one for each step's end at least, and no control characters.
@@ -76,7 +160,7 @@ func TestPace(t *testing.T) {
 	if got, want := p.words(now.Add(5*time.Second)), "800/1,000  20/s  ETA 10s"; got != want {
 		t.Errorf("after a stall: %q, want %q", got, want)
 	}
-	p.say("waiting")
+	p.note = "waiting"
 	if got := p.words(now); got != "waiting" {
 		t.Errorf("%q, want the note", got)
 	}

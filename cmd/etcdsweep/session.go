@@ -63,7 +63,7 @@ func openSession(stateDir string, p *plan.File, opened journal.Opened, s streams
 	screen.file = slog.New(slog.NewTextHandler(log, nil))
 	screen.file.Info(opened.Command, "plan", opened.Plan, "user", opened.User, "process", opened.PID)
 	return &session{
-		streams: streams{in: s.in, out: io.MultiWriter(s.out, log), err: s.err},
+		streams: streams{in: s.in, out: io.MultiWriter(log, s.out), err: s.err},
 		dir:     dir, opened: opened, screen: screen, lock: lock, log: log,
 	}, nil
 }
