@@ -137,15 +137,18 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 // carryOut runs the plan, and says what became of it. An interrupted run is told how to go on: by the command again.
 func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *plan.File, s *session, input *lines, again string) error {
 	quiet := s.warnWhenInterrupted(ctx)
-	defer quiet()
 	layout := findLayout("/")
 	var offer func(context.Context, *controllers.Watch) error
 	if s.interactive() {
 		offer = func(ctx context.Context, w *controllers.Watch) error {
-			_, err := offerStop(ctx, w, layout, o.leaseDuration, s.streams, input)
+			_, err := offerStop(ctx, w, layout, o.leaseDuration, s.screen, input)
+			if err != nil && w.Sight().Still >= o.leaseDuration/2 { // it was stopped, on a node at least
+				s.screen.warn(controllerManager + " stands still; if the run is not to be, " + layout.startWords())
+			}
 			return err
 		}
 	}
+	s.screen.lease = o.leaseDuration
 	report, err := apply.Run(ctx, apply.Config{
 		Plan:        p,
 		Cluster:     cluster{client, p.Header.Prefix},
@@ -166,38 +169,48 @@ func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *
 		Now:     time.Now,
 		Observe: s.screen.observe,
 	})
+	quiet()
 	s.screen.close()
 	if report == nil {
 		s.dir.Discard() // what a refused run has left, unless there is more
 		return err
 	}
 	if o.output == outputJSON {
-		return errors.Join(err, printJSON(s.out, report))
+		err = errors.Join(err, printJSON(s.out, report))
+	} else {
+		printReport(s.out, p, report, s.dir)
+		printUndo(s.out, p, report, s.dir, repeat(o.flags))
+		if !report.State.Finished() {
+			printNext(s.out, []string{again})
+		}
 	}
-	printReport(s.out, p, report, s.dir)
-	printUndo(s.out, p, report, s.dir, repeat(o.flags))
-	if !report.State.Finished() {
-		printNext(s.out, []string{again})
-	}
-	return errors.Join(err, o.startAgain(ctx, client, p, report, s, layout, input))
+	o.startAgain(ctx, client, p, report, s, layout, input)
+	return err
 }
 
-// startAgain ends a run through which kube-controller-manager stood still: it has to be started again. On a terminal it
-// waits until it leads.
-func (o *applyOptions) startAgain(ctx context.Context, client *etcdops.Client, p *plan.File, report *apply.Report, s *session, l layout, input *lines) error {
-	if seen := report.Controllers; !seen.Found || seen.Alive || !report.State.Finished() {
-		return nil
+// startAgain ends a run through which kube-controller-manager stood still, whatever became of it: it has to be started again.
+// After one that is finished, on a terminal, it waits until one leads; how the run ended does not depend on that.
+func (o *applyOptions) startAgain(ctx context.Context, client *etcdops.Client, p *plan.File, report *apply.Report, s *session, l layout, input *lines) {
+	seen := report.Controllers
+	if !seen.Found || seen.Alive {
+		return
 	}
-	if !s.interactive() {
-		s.screen.warn(controllerManager + " stands still; if the undo is not wanted, " + l.startWords())
-		return nil
+	still := fmt.Sprintf("%s was not seen to lead for %.0f s", controllerManager, seen.StillSeconds)
+	switch {
+	case !report.State.Finished():
+		s.screen.warn(still + "; if it is stopped, leave it so until the run has gone on to its end, or else " + l.startWords())
+		return
+	case o.output == outputJSON || !s.interactive():
+		s.screen.warn(still + "; if it is stopped, and the undo is not wanted, " + l.startWords())
+		return
 	}
 	watching, cancel := context.WithCancel(ctx)
 	w := controllers.Start(watching, client, p.Header.Prefix, controllers.DefaultInterval, time.Now)
 	defer w.Wait()
 	defer cancel()
-	_, err := offerStart(ctx, w, l, s.streams, input)
-	return err
+	if _, err := offerStart(ctx, w, l, s.screen, input); err != nil {
+		s.screen.warn(err.Error())
+	}
 }
 
 // confirmed makes sure that the operator means this plan: by --confirm, or by typing its ID after what tell has printed.

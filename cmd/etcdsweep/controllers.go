@@ -3,56 +3,84 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
+	"etcdsweep/plan"
 	"etcdsweep/plan/controllers"
+	"etcdsweep/plan/run"
 )
 
+// lostFor is how long a run waits for kube-controller-manager to be stopped while nobody can answer: whoever was asked may be
+// at it, over another connection.
+const lostFor = 10 * time.Minute
+
 // offerStop is the conversation before a run, on a terminal: kube-controller-manager is alive, and best stopped. It returns
-// true once no record of it has moved for as long as the lease duration needs; false when the operator goes on with it alive by Enter, or when the terminal
-// is lost, since nobody can stop anything from there. The error is run.ErrInterrupted when ctx ends, else the watch's.
-func offerStop(ctx context.Context, w *controllers.Watch, l layout, lease time.Duration, s streams, input *lines) (stopped bool, err error) {
+// true once no record of it has moved for as long as the lease duration needs; false when the operator goes on with it alive,
+// by a word that nobody types by accident. A terminal that is lost is no answer: nothing is written yet, so it goes on waiting,
+// and after lostFor the error is a *plan.RefusedError. It is run.ErrInterrupted when ctx ends, else the watch's.
+func offerStop(ctx context.Context, w *controllers.Watch, l layout, lease time.Duration, s *screen, input *lines) (stopped bool, err error) {
+	const question = "To go on with it alive, type alive and Enter. Ctrl-C ends.\n"
 	leader := w.Sight().Holder
-	fmt.Fprintf(s.err, "\n%s is alive: %s leads.\n", controllerManager, cmp.Or(leader, "one"))
-	fmt.Fprint(s.err, `It is best stopped until the sweep is over. Then nothing makes new pods, no
+	var text strings.Builder
+	fmt.Fprintf(&text, "\n%s is alive: %s leads.\n", controllerManager, cmp.Or(leader, "one"))
+	text.WriteString(`It is best stopped until the sweep is over. Then nothing makes new pods, no
 garbage collector deletes more than the plan says, no entry drifts, and undo can
 put everything back as it was. Running pods are not touched by that.
 
 `)
-	printLayout(s.err, l, "stop", l.stop)
-	fmt.Fprint(s.err, "\nWaiting until it has stopped. Enter goes on with it alive, Ctrl-C ends.\n")
+	printLayout(&text, l, "stop", l.stop)
+	s.say(text.String() + "\nWaiting until it has stopped.\n" + question)
 
-	status := statusLine{s.err}
-	sight, end, err := unlessEnter(ctx, input, func(ctx context.Context) (controllers.Sight, error) {
+	var asked, lost time.Time // of the read under way, and of the first one in a row that failed
+	asked = time.Now()
+	answer := func(typed line) (alive bool, err error) {
+		now := time.Now()
+		lasted := now.Sub(asked)
+		asked = now
+		switch word := strings.TrimSpace(typed.text); {
+		case typed.err != nil && (lost.IsZero() || lasted > 2*askAgain): // it could be read in between
+			lost = now
+			s.say(fmt.Sprintf("the terminal is lost: waiting on until it has stopped, for up to %s\n", lostFor))
+		case typed.err != nil && now.Sub(lost) >= lostFor:
+			return false, &plan.RefusedError{
+				Reason: fmt.Sprintf("%s is alive, the terminal is lost, and nobody has answered for %s", controllerManager, lostFor),
+				Advice: "stop it and give the same command again; with </dev/null nothing is asked, and the run goes on with it alive",
+			}
+		case typed.err != nil:
+		default:
+			s.heard(word)
+			if alive = word == "alive"; !alive {
+				s.say(question)
+			}
+		}
+		return alive, nil
+	}
+	sight, stopped, err := meanwhile(ctx, input, func(ctx context.Context) (controllers.Sight, error) {
 		return w.AwaitStill(ctx, lease, func(sight controllers.Sight) {
 			if holder := sight.Holder; holder != "" && holder != leader {
 				if leader != "" {
-					status.clear()
-					fmt.Fprintf(s.err, "now %s leads: stop it there as well\n", holder)
+					s.say(fmt.Sprintf("now %s leads: stop it there as well\n", holder))
 				}
 				leader = holder
 			}
-			status.set(stopStatus(sight, lease))
+			s.wait(stopStatus(sight, lease))
 		})
-	})
-	status.clear()
+	}, answer)
+	s.wait("")
 	switch {
 	case err != nil:
 		return false, err
-	case end == endSeen:
-		fmt.Fprintf(s.err, "stopped: none has led for %s, twice the lease duration of %s;\na standby would have taken over by now\n",
-			rounded(sight.Needs(lease)), rounded(lease))
-		return true, nil
-	case end == endInput:
-		fmt.Fprintln(s.err, "the terminal is lost: going on with it alive")
+	case stopped:
+		s.say(fmt.Sprintf("stopped: none has led for %s, twice the lease duration of %s;\na standby would have taken over by now\n", sight.Needs(lease), lease))
 	default:
-		fmt.Fprintln(s.err, "going on with it alive")
+		s.say("going on with it alive\n")
 	}
-	return false, nil
+	return stopped, nil
 }
 
 // stopStatus is what the waiting operator sees.
@@ -60,39 +88,42 @@ func stopStatus(sight controllers.Sight, lease time.Duration) string {
 	switch {
 	case sight.Err != nil:
 		return "etcd does not answer: " + sight.Err.Error()
-	case sight.Still < 5*time.Second: // a living leader moves every two
+	case sight.Still < lease/3: // a living leader writes seven times in a lease duration
 		return "it is alive"
 	}
-	return fmt.Sprintf("it stands still: %s of %s", rounded(sight.Still.Truncate(time.Second)), rounded(sight.Needs(lease)))
+	return fmt.Sprintf("it stands still: %s of %s", rounded(sight.Still.Truncate(time.Second)), sight.Needs(lease))
 }
 
 // offerStart is the conversation after a run through which kube-controller-manager stood still, on a terminal. It returns true
-// once one leads again; false when the operator does not wait, by Enter, or when the terminal is lost. Errors are those
-// of offerStop.
-func offerStart(ctx context.Context, w *controllers.Watch, l layout, s streams, input *lines) (back bool, err error) {
-	fmt.Fprintf(s.err, "\n%s is stopped, and the cluster needs it. Start it again.\n", controllerManager)
-	printLayout(s.err, l, "start", l.start)
-	fmt.Fprint(s.err, "\nWaiting until one leads, which can take a minute. Enter ends the wait.\n")
+// once one leads again; false when the operator does not wait, by Enter or Ctrl-C, or when the terminal is lost. The error
+// is the watch's.
+func offerStart(ctx context.Context, w *controllers.Watch, l layout, s *screen, input *lines) (back bool, err error) {
+	var text strings.Builder
+	fmt.Fprintf(&text, "\n%s is stopped, and the cluster needs it. Start it again.\n", controllerManager)
+	printLayout(&text, l, "start", l.start)
+	s.say(text.String() + "\nWaiting until one leads, which can take a minute. Enter ends the wait.\n")
 
-	status := statusLine{s.err}
-	sight, end, err := unlessEnter(ctx, input, func(ctx context.Context) (controllers.Sight, error) {
+	why := "not waiting"
+	sight, back, err := meanwhile(ctx, input, func(ctx context.Context) (controllers.Sight, error) {
 		return w.AwaitMove(ctx, func(sight controllers.Sight) {
-			status.set("it stands still, for " + rounded(sight.Still.Truncate(time.Second)))
+			s.wait("it stands still, for " + rounded(sight.Still.Truncate(time.Second)))
 		})
-	})
-	status.clear()
-	switch {
-	case err != nil:
-		return false, err
-	case end == endSeen:
-		fmt.Fprintf(s.err, "%s is back: %s leads\n", controllerManager, cmp.Or(sight.Holder, "one"))
+	}, func(typed line) (bool, error) {
+		if typed.err != nil {
+			why = "the terminal is lost"
+		}
 		return true, nil
-	case end == endInput:
-		fmt.Fprintf(s.err, "the terminal is lost, and %s not back yet\n", controllerManager)
+	})
+	s.wait("")
+	switch {
+	case back:
+		s.say(fmt.Sprintf("%s is back: %s leads\n", controllerManager, cmp.Or(sight.Holder, "one")))
+	case err != nil && !errors.Is(err, run.ErrInterrupted):
+		return false, err
 	default:
-		fmt.Fprintf(s.err, "not waiting: %s is not back yet\n", controllerManager)
+		s.say(fmt.Sprintf("%s: %s is not back yet\n", why, controllerManager))
 	}
-	return false, nil
+	return back, nil
 }
 
 // printLayout prints how to stop or start kube-controller-manager.
@@ -131,13 +162,3 @@ func foldCommand(command string) string {
 	}
 	return folded
 }
-
-// statusLine is a line of a terminal that is written over.
-type statusLine struct{ w io.Writer }
-
-func (l statusLine) set(words string) {
-	runes := []rune(strings.Join(strings.Fields(words), " "))
-	fmt.Fprintf(l.w, "\r\x1b[K%s", string(runes[:min(len(runes), width-1)]))
-}
-
-func (l statusLine) clear() { fmt.Fprint(l.w, "\r\x1b[K") }

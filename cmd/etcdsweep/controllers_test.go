@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"etcdsweep/decode"
+	"etcdsweep/plan"
 	"etcdsweep/plan/controllers"
 	"etcdsweep/plan/run"
 )
@@ -41,27 +43,33 @@ const never = 1e9
 // conversation is a terminal and a leader for a conversation, in a bubble of synctest.
 type conversation struct {
 	watch    *controllers.Watch
-	streams  streams
 	lines    *lines
 	keyboard *io.PipeWriter
-	screen   *safeBuffer
+	screen   *screen
+	shown    *safeBuffer // on the terminal
+	log      *safeBuffer // of the run
+	cancel   func()
 }
 
 func newStage(t *testing.T, l leader) *conversation {
 	in, keyboard := io.Pipe()
-	screen := new(safeBuffer)
+	shown, log := new(safeBuffer), new(safeBuffer)
+	screen := newScreenOn(shown, true)
+	screen.file = slog.New(slog.NewTextHandler(log, nil))
 	l.begun = time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
 	st := &conversation{
 		watch:    controllers.Start(ctx, l, "/registry", controllers.DefaultInterval, time.Now),
-		streams:  streams{in: in, out: io.Discard, err: screen},
 		lines:    newLines(in),
 		keyboard: keyboard,
 		screen:   screen,
+		shown:    shown,
+		log:      log,
 	}
 	t.Cleanup(func() {
 		cancel()
 		st.watch.Wait()
+		screen.close()
 		_ = keyboard.Close() // and with it the read that stays behind
 	})
 	return st
@@ -70,12 +78,15 @@ func newStage(t *testing.T, l leader) *conversation {
 // later does something after a while, while the conversation goes on.
 func later(d time.Duration, do func()) { time.AfterFunc(d, do) }
 
-func (st *conversation) enter() { fmt.Fprintln(st.keyboard) }
+func (st *conversation) enter() { st.types("") }
+
+func (st *conversation) types(line string) { fmt.Fprintln(st.keyboard, line) }
 
 // shows checks the screen: what is on it, and that it fits.
 func (st *conversation) shows(t *testing.T, want ...string) {
 	t.Helper()
-	text := st.screen.String()
+	st.screen.close()
+	text := st.shown.String()
 	for _, words := range want {
 		if !strings.Contains(text, words) {
 			t.Errorf("%q is not on the screen:\n%s", words, text)
@@ -97,8 +108,10 @@ func TestOfferStop(t *testing.T) {
 		layout  layout
 		meddle  func(st *conversation, cancel func())
 		stopped bool
+		refused bool
 		err     error
 		shows   []string
+		logs    []string
 	}{
 		{
 			name: "the operator stops it", leader: leader{stops: 20, next: never}, layout: kubeadm, stopped: true,
@@ -113,12 +126,34 @@ func TestOfferStop(t *testing.T) {
 			shows: []string{"now master2_b leads: stop it there as well\n", "stopped: "},
 		},
 		{
-			name: "Enter", leader: leader{stops: never, next: never}, layout: layout{}, meddle: func(st *conversation, _ func()) { st.enter() },
+			name: "alive", leader: leader{stops: never, next: never}, layout: layout{}, meddle: func(st *conversation, _ func()) { st.types(" alive ") },
 			shows: []string{"This node does not show how it is run. On EVERY control-plane node, stop it", "going on with it alive\n"},
+			logs:  []string{"master1_a leads", `msg=typed text=alive`, `msg=said text="going on with it alive"`},
 		},
 		{
-			name: "lost terminal", leader: leader{stops: never, next: never}, layout: k3s(), meddle: func(st *conversation, _ func()) { _ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF) },
-			shows: []string{"systemctl restart k3s", "one node after the other", "the terminal is lost: going on with it alive\n"},
+			name: "Enter, typed ahead, and other words", leader: leader{stops: 40, next: never}, layout: layout{}, stopped: true,
+			meddle: func(st *conversation, _ func()) { st.enter(); st.types("Alive?"); st.types("yes") },
+			shows:  []string{"\x1b[KTo go on with it alive, type alive and Enter. Ctrl-C ends.\n", "stopped: "},
+			logs:   []string{"msg=typed text=Alive?", "msg=waiting state=\"it stands still: "},
+		},
+		{
+			name: "lost terminal, and then it is stopped", leader: leader{stops: 40, next: never}, layout: k3s(), stopped: true,
+			meddle: func(st *conversation, _ func()) { _ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF) },
+			shows:  []string{"systemctl restart k3s", "one node after the other", "the terminal is lost: waiting on until it has stopped, for up to 10m0s\n", "stopped: "},
+			logs:   []string{"the terminal is lost"},
+		},
+		{
+			name: "lost terminal, and it is never stopped", leader: leader{stops: never, next: never}, layout: k3s(), refused: true,
+			meddle: func(st *conversation, _ func()) { _ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF) },
+			shows:  []string{"the terminal is lost"},
+		},
+		{
+			name: "lost terminal, then interrupted", leader: leader{stops: never, next: never}, layout: k3s(), err: run.ErrInterrupted,
+			meddle: func(st *conversation, cancel func()) {
+				_ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF)
+				later(time.Minute, cancel)
+			},
+			shows: []string{"the terminal is lost"},
 		},
 		{
 			name: "interrupted", leader: leader{stops: never, next: never}, layout: node("/nowhere").rke2(), meddle: func(_ *conversation, cancel func()) { cancel() },
@@ -137,11 +172,16 @@ func TestOfferStop(t *testing.T) {
 				if test.meddle != nil {
 					later(7*time.Second, func() { test.meddle(st, cancel) })
 				}
-				stopped, err := offerStop(ctx, st.watch, test.layout, controllers.DefaultStill, st.streams, st.lines)
-				if stopped != test.stopped || !errors.Is(err, test.err) {
+				stopped, err := offerStop(ctx, st.watch, test.layout, controllers.DefaultStill, st.screen, st.lines)
+				if stopped != test.stopped || is[*plan.RefusedError](err) != test.refused || !test.refused && !errors.Is(err, test.err) {
 					t.Errorf("stopped %t, error %v", stopped, err)
 				}
 				st.shows(t, test.shows...)
+				for _, words := range test.logs {
+					if log := st.log.String(); !strings.Contains(log, words) {
+						t.Errorf("%q is not in the log:\n%s", words, log)
+					}
+				}
 			})
 		})
 	}
@@ -149,7 +189,7 @@ func TestOfferStop(t *testing.T) {
 
 func TestOfferStart(t *testing.T) {
 	for name, meddle := range map[string]func(*conversation){
-		"back": nil, "Enter": (*conversation).enter, "lost terminal": func(st *conversation) { _ = st.keyboard.Close() },
+		"back": nil, "Enter": (*conversation).enter, "Ctrl-C": func(st *conversation) { st.cancel() }, "lost terminal": func(st *conversation) { _ = st.keyboard.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -158,7 +198,10 @@ func TestOfferStart(t *testing.T) {
 				if meddle != nil {
 					later(7*time.Second, func() { meddle(st) })
 				}
-				back, err := offerStart(t.Context(), st.watch, node("/nowhere").rke2(), st.streams, st.lines)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				st.cancel = cancel
+				back, err := offerStart(ctx, st.watch, node("/nowhere").rke2(), st.screen, st.lines)
 				if back != (meddle == nil) || err != nil {
 					t.Errorf("back %t, error %v", back, err)
 				}
@@ -179,14 +222,14 @@ func TestOfferStart(t *testing.T) {
 func TestOffersShareTheKeyboard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStage(t, leader{stops: 20, next: never})
-		if stopped, err := offerStop(t.Context(), st.watch, layout{}, controllers.DefaultStill, st.streams, st.lines); !stopped || err != nil {
+		if stopped, err := offerStop(t.Context(), st.watch, layout{}, controllers.DefaultStill, st.screen, st.lines); !stopped || err != nil {
 			t.Fatal(stopped, err)
 		}
 		st.enter() // during the sweep
 		synctest.Wait()
 		later(30*time.Second, st.enter)
 		begun := time.Now()
-		if back, err := offerStart(t.Context(), st.watch, layout{}, st.streams, st.lines); back || err != nil {
+		if back, err := offerStart(t.Context(), st.watch, layout{}, st.screen, st.lines); back || err != nil {
 			t.Error(back, err)
 		}
 		if took := time.Since(begun); took != 30*time.Second {

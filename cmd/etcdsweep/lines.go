@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"etcdsweep/plan/run"
 )
@@ -64,43 +65,53 @@ func (l *lines) read(ctx context.Context) (string, error) {
 	}
 }
 
-// ending is why a wait ended.
-type ending int
+// askAgain is the pause before input that could not be read is tried again: a process in the background gets its terminal back
+// when it is in the foreground again.
+const askAgain = 5 * time.Second
 
-const (
-	endSeen  ending = iota // what was waited for has happened
-	endEnter               // the operator has pressed Enter
-	endInput               // nobody can press Enter any more: the terminal is lost
-)
-
-// unlessEnter waits for what wait waits for, or for Enter, or for the end of the input, whichever is first; wait has returned
-// then. If ctx ends first the error is run.ErrInterrupted.
-func unlessEnter[T any](ctx context.Context, l *lines, wait func(context.Context) (T, error)) (result T, end ending, err error) {
+// meanwhile waits for what wait waits for, and tells answer each line that is typed meanwhile, and each time that none could be
+// read. It ends when wait does, or when answer returns true or an error; wait has returned then. What was waited for has
+// happened if seen is true. If ctx ends first the error is run.ErrInterrupted.
+func meanwhile[T any](ctx context.Context, l *lines, wait func(context.Context) (T, error), answer func(line) (enough bool, err error)) (result T, seen bool, err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
-	seen := make(chan struct{})
+	var failed error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		result, failed = wait(waiting)
+	}()
 	l.fresh()
 	typed := l.next()
-	go func() {
-		defer close(seen)
-		result, err = wait(waiting)
-	}()
-	select {
-	case <-seen:
-	case line := <-typed:
-		l.pending = nil
-		cancel()
-		<-seen
-		if err == nil {
-			return result, endSeen, nil // both at once
-		}
-		end, err = endEnter, nil
-		if line.err != nil {
-			end = endInput
+	var again <-chan time.Time
+	for enough := false; !enough && err == nil; {
+		select {
+		case <-ended:
+			if ctx.Err() != nil {
+				return result, false, run.ErrInterrupted
+			}
+			return result, failed == nil, failed
+		case <-again:
+			typed, again = l.next(), nil
+		case line := <-typed:
+			l.pending = nil
+			enough, err = answer(line)
+			switch {
+			case enough || err != nil:
+			case line.err != nil:
+				typed, again = nil, time.After(askAgain)
+			default:
+				typed = l.next()
+			}
 		}
 	}
-	if ctx.Err() != nil {
-		return result, end, run.ErrInterrupted
+	cancel()
+	<-ended
+	switch {
+	case failed == nil: // both at once
+		return result, true, nil
+	case ctx.Err() != nil:
+		return result, false, run.ErrInterrupted
 	}
-	return result, end, err
+	return result, false, err
 }
