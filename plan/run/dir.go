@@ -48,11 +48,15 @@ func MakeDir(fsys durable.FS, stateDir string, p *plan.File) (*Dir, error) {
 	return d, nil
 }
 
-// FindDir opens the directory of a run that was made before, and its plan.
+// FindDir opens the directory of a run that was made before, and its plan. A link is followed: the run's state directory, and
+// with it the lock, is that of the directory itself.
 func FindDir(fsys durable.FS, path string) (*Dir, *plan.File, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("run directory: %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
 	}
 	d := &Dir{Path: path, FS: fsys}
 	p, err := plan.Open(d.Plan())

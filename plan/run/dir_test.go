@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"etcdsweep/durable"
 	"etcdsweep/plan"
 	"etcdsweep/plan/journal"
@@ -76,6 +78,9 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
+	if text, err := os.ReadFile(filepath.Join(state, "locks", "cluster-..%2Fuid-2")); err != nil || len(text) > 0 {
+		t.Errorf("a lock that was closed still names %q, %v", text, err)
+	}
 	locks, err := filepath.Glob(filepath.Join(state, "locks", "*"))
 	if err != nil || len(locks) != 2 {
 		t.Errorf("%v, %v: want two locks", locks, err)
@@ -84,6 +89,55 @@ func TestLock(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v, %v", path, info.Mode(), err)
 		}
+	}
+}
+
+// Who holds the lock for a moment, as one that lists the runs does, stops nobody.
+func TestLockWaitsAMoment(t *testing.T) {
+	state := t.TempDir()
+	who := journal.Opened{Command: "apply", Plan: "0123456789abcdef"}
+	dead, err := run.LockCluster(state, "uid-1", who, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reader := flock.New(filepath.Join(state, "locks", "cluster-uid-1"))
+	if locked, err := reader.TryRLock(); err != nil || !locked {
+		t.Fatal(locked, err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { _ = reader.Close() })
+	lock, err := run.LockCluster(state, "uid-1", who, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A link to a run's directory leads to the run, and to its lock.
+func TestFindDirFollowsLinks(t *testing.T) {
+	state, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := planFile(t)
+	d := makeDir(t, state, p)
+	if _, err := d.KeepPlan(p); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "latest")
+	if err := os.Symlink(d.Path, link); err != nil {
+		t.Fatal(err)
+	}
+	found, _, err := run.FindDir(durable.OS(), link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.StateDir() != state {
+		t.Errorf("state directory %s, want %s", found.StateDir(), state)
 	}
 }
 

@@ -25,7 +25,7 @@ type holder struct {
 }
 
 // LockCluster makes sure that no other process that uses the state directory works on the cluster, which is known by the
-// UID of its Namespace kube-system. If one does, the error is a *plan.RefusedError that names it. A lock on another
+// UID of its Namespace kube-system. One that holds the lock for longer than a second does: the error is a *plan.RefusedError that names it. A lock on another
 // machine is not seen: what keeps two runs apart there are the revisions that each write compares.
 func LockCluster(stateDir, systemUID string, who journal.Opened, now time.Time) (*Lock, error) {
 	path := lockPath(stateDir, systemUID)
@@ -33,7 +33,7 @@ func LockCluster(stateDir, systemUID string, who journal.Opened, now time.Time) 
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	file := flock.New(path, flock.SetPermissions(0o600))
-	switch locked, err := file.TryLock(); {
+	switch locked, err := lockSoon(file); {
 	case err != nil:
 		return nil, fmt.Errorf("lock: %w", err)
 	case !locked:
@@ -52,8 +52,22 @@ func LockCluster(stateDir, systemUID string, who journal.Opened, now time.Time) 
 	return &Lock{file}, nil
 }
 
-// Close gives the cluster free.
-func (l *Lock) Close() error { return l.file.Close() }
+// lockSoon locks a file, and tries for a while: whoever lists the runs holds it for a moment.
+func lockSoon(file *flock.Flock) (bool, error) {
+	const patience, pause = time.Second, 25 * time.Millisecond
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for tries := patience / pause; ; tries-- {
+		if locked, err := file.TryLock(); locked || err != nil || tries == 0 {
+			return locked, err
+		}
+		<-ticker.C
+	}
+}
+
+// Close gives the cluster free. The file says then that nobody holds it: whoever holds it next for a moment is not taken for
+// this process.
+func (l *Lock) Close() error { return errors.Join(os.Truncate(l.file.Path(), 0), l.file.Close()) }
 
 // lockedBy returns who works on a cluster, and whether somebody does. It holds the lock for a moment if nobody does.
 func lockedBy(stateDir, systemUID string) (holder, bool) {
