@@ -45,10 +45,10 @@ put everything back as it was. Running pods are not touched by that.
 		switch word := strings.TrimSpace(typed.text); {
 		case typed.err != nil && (lost.IsZero() || lasted > 2*askAgain): // it could be read in between
 			lost = now
-			s.say(fmt.Sprintf("the terminal is lost: waiting on until it has stopped, for up to %s\n", lostFor))
+			s.say(fmt.Sprintf("no answer can be read here: waiting on until it has stopped, for up to %s\n", lostFor))
 		case typed.err != nil && now.Sub(lost) >= lostFor:
 			return false, &plan.RefusedError{
-				Reason: fmt.Sprintf("%s is alive, the terminal is lost, and nobody has answered for %s", controllerManager, lostFor),
+				Reason: fmt.Sprintf("%s is alive, and for %s no answer could be read from the terminal", controllerManager, lostFor),
 				Advice: "stop it and give the same command again; with </dev/null nothing is asked, and the run goes on with it alive",
 			}
 		case typed.err != nil:
@@ -110,7 +110,7 @@ func offerStart(ctx context.Context, w *controllers.Watch, l layout, s *screen, 
 		})
 	}, func(typed line) (bool, error) {
 		if typed.err != nil {
-			why = "the terminal is lost"
+			why = "no answer can be read here"
 		}
 		return true, nil
 	})

@@ -139,13 +139,13 @@ func TestOfferStop(t *testing.T) {
 		{
 			name: "lost terminal, and then it is stopped", leader: leader{stops: 40, next: never}, layout: k3s(), stopped: true,
 			meddle: func(st *conversation, _ func()) { _ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF) },
-			shows:  []string{"systemctl restart k3s", "one node after the other", "the terminal is lost: waiting on until it has stopped, for up to 10m0s\n", "stopped: "},
-			logs:   []string{"the terminal is lost"},
+			shows:  []string{"systemctl restart k3s", "one node after the other", "no answer can be read here: waiting on until it has stopped, for up to 10m0s\n", "stopped: "},
+			logs:   []string{"no answer can be read here"},
 		},
 		{
 			name: "lost terminal, and it is never stopped", leader: leader{stops: never, next: never}, layout: k3s(), refused: true,
 			meddle: func(st *conversation, _ func()) { _ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF) },
-			shows:  []string{"the terminal is lost"},
+			shows:  []string{"no answer can be read here"},
 		},
 		{
 			name: "lost terminal, then interrupted", leader: leader{stops: never, next: never}, layout: k3s(), err: run.ErrInterrupted,
@@ -153,7 +153,7 @@ func TestOfferStop(t *testing.T) {
 				_ = st.keyboard.CloseWithError(io.ErrUnexpectedEOF)
 				later(time.Minute, cancel)
 			},
-			shows: []string{"the terminal is lost"},
+			shows: []string{"no answer can be read here"},
 		},
 		{
 			name: "interrupted", leader: leader{stops: never, next: never}, layout: node("/nowhere").rke2(), meddle: func(_ *conversation, cancel func()) { cancel() },

@@ -48,6 +48,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"claim":     {"NAME OWNER-KEY POLICY: make a claim that an object owns, bound to a volume pv-NAME with the reclaim policy", (*world).claim},
 		"rename-in": {"OLD NEW KEY...: write keys again with one word in place of another", (*world).renameIn},
 		"beat":      {"NODE...: go on renewing the leases of nodes", (*world).beat},
+		"lead":      {"HOLDER FILE: go on renewing kube-controller-manager's lease while FILE is absent", (*world).lead},
 		"produce":   {"N: go on making N pods of Job batch/runaway a second, whether that Job stands or not", (*world).produce},
 
 		// what became of its keys

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"etcdsweep/decode"
+	"etcdsweep/plan/controllers"
 )
 
 // runawayPods are the pods of Job batch/runaway. Those of batch/runaway-2 begin like them.
@@ -234,6 +236,35 @@ func (w *world) beat(_ *testscript.TestScript, nodes []string) error {
 	w.t.Cleanup(func() {
 		if err := <-done; err != nil {
 			w.t.Errorf("beat: %v", err)
+		}
+	})
+	return nil
+}
+
+func (w *world) lead(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return errUsage
+	}
+	lease, _ := controllers.Keys("/registry")
+	value := fmt.Sprintf(`{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"kube-controller-manager",
+		"namespace":"kube-system"},"spec":{"holderIdentity":%q}}`, args[0])
+	limiter, etcd, stopped := rate.NewLimiter(rate.Every(20*time.Millisecond), 1), w.etcd, ts.MkAbs(args[1])
+	done := make(chan error, 1)
+	go func() {
+		for limiter.Wait(w.ctx()) == nil {
+			if _, err := os.Stat(stopped); err == nil {
+				continue
+			}
+			if _, err := etcd.Put(w.ctx(), lease, value); err != nil && w.ctx().Err() == nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	w.t.Cleanup(func() {
+		if err := <-done; err != nil {
+			w.t.Errorf("lead: %v", err)
 		}
 	})
 	return nil
