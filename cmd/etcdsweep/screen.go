@@ -54,7 +54,7 @@ func (s *screen) line() string {
 	case s.pace == nil:
 		return ""
 	}
-	return fmt.Sprintf("%-10s %s", s.step, s.pace.drawn(time.Now()))
+	return fmt.Sprintf("%-11s %s", s.step, s.pace.drawn(time.Now()))
 }
 
 // begin opens a step that counts in a unit; total is 0 if it is not known.
@@ -132,7 +132,7 @@ func (s *screen) end(words string) {
 		log.Info(s.step, "result", words)
 	}
 	if s.log == nil {
-		s.paint.put(fmt.Sprintf("%-10s %s\n", s.step, words))
+		s.paint.put(fmt.Sprintf("%-11s %s\n", s.step, words))
 	}
 }
 

@@ -50,7 +50,7 @@ func TestScreenOnATerminal(t *testing.T) {
 	s.warn("and afterwards")
 	s.close()
 	text := out.String()
-	for _, want := range []string{"warning: and afterwards\n", "warning: look here\n", "pods       500 deleted\n", "settle     quiet\n"} {
+	for _, want := range []string{"warning: and afterwards\n", "warning: look here\n", "pods        500 deleted\n", "settle      quiet\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not on the screen: %q", want, text)
 		}
