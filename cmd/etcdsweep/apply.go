@@ -115,6 +115,15 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 	if err != nil {
 		return err
 	}
+	if dir := run.DirOf(durable.OS(), stateDir, p); dir.Began() {
+		report, err := apply.Finished(dir)
+		if report != nil {
+			err = errors.Join(o.print(s.out, p, report, dir), err)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	client, err := o.connect(ctx, s)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -175,17 +184,22 @@ func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *
 		s.dir.Discard() // what a refused run has left, unless there is more
 		return err
 	}
-	if o.output == outputJSON {
-		err = errors.Join(err, printJSON(s.out, report))
-	} else {
-		printReport(s.out, p, report, s.dir)
-		printUndo(s.out, p, report, s.dir, repeat(o.flags))
-		if !report.State.Finished() {
-			printNext(s.out, []string{again})
-		}
+	err = errors.Join(err, o.print(s.out, p, report, s.dir))
+	if o.output == outputText && !report.State.Finished() {
+		printNext(s.out, []string{again})
 	}
 	o.startAgain(ctx, client, p, report, s, layout, input)
 	return err
+}
+
+// print prints a report, and how to take the run back.
+func (o *applyOptions) print(w io.Writer, p *plan.File, report *apply.Report, dir *run.Dir) error {
+	if o.output == outputJSON {
+		return printJSON(w, report)
+	}
+	printReport(w, p, report, dir)
+	printUndo(w, p, report, dir, repeat(o.flags))
+	return nil
 }
 
 // startAgain ends a run through which kube-controller-manager stood still, whatever became of it: it has to be started again.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"etcdsweep/decode"
+	"etcdsweep/durable"
 	"etcdsweep/plan"
 	"etcdsweep/plan/archive"
 	"etcdsweep/plan/controllers"
@@ -179,18 +180,50 @@ func (r *sweeper) open() (err error) {
 	if r.journal, r.history, cut, err = r.Dir.OpenJournal(r.Dir.Journal(), r.Now, string(run.StepRoots)); err != nil {
 		return err
 	}
-	if last := r.history.State(); last.Finished() {
-		ended := r.history.Attempts[len(r.history.Attempts)-1].Ended
-		pods := r.history.Tally(string(run.StepPods))
-		return &plan.RefusedError{
-			Reason: fmt.Sprintf("plan %s was carried out at %s: %s", r.Plan.ID, ended.Format("2006-01-02 15:04:05 MST"), pods.Words()),
-			Advice: "its report is " + r.Dir.Report() + "; plan again for what is left",
+	if r.history.State().Finished() {
+		report, err := readReport(r.Dir)
+		if err != nil {
+			return err
 		}
+		return refuseFinished(r.Dir, report)
 	}
 	if cut > 0 {
 		r.emit(run.Warning{Text: fmt.Sprintf("the journal ended within a frame, as after a crash: %d bytes were cut off", cut)})
 	}
 	return nil
+}
+
+// Finished returns the report of a run that went to its end and was not undone, and the refusal to carry its plan out again;
+// neither if there is no such run. It needs no cluster.
+func Finished(dir *run.Dir) (*Report, error) {
+	if !dir.Began() || dir.Undone() {
+		return nil, nil
+	}
+	history := &journal.History{}
+	for frame, err := range journal.ReadFile(dir.Journal()) {
+		if errors.Is(err, durable.ErrTorn) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		history.Add(frame)
+	}
+	if !history.State().Finished() {
+		return nil, nil
+	}
+	report, err := readReport(dir)
+	if err != nil {
+		return nil, err
+	}
+	return report, refuseFinished(dir, report)
+}
+
+func refuseFinished(dir *run.Dir, report *Report) error {
+	return &plan.RefusedError{
+		Reason: fmt.Sprintf("plan %s was carried out at %s: %s", report.Plan, report.Ended.Format("2006-01-02 15:04:05 MST"), report.Pods.Words()),
+		Advice: "its report is " + dir.Report() + "; plan again for what is left",
+	}
 }
 
 // steps is the order of a run.

@@ -1,6 +1,9 @@
 package apply
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
 	"time"
 
 	"etcdsweep/plan"
@@ -50,6 +53,18 @@ type Left struct {
 	Examples []string       `json:"examples,omitempty"`
 	Kept     []plan.KeptOut `json:"kept,omitempty"` // by a guard
 	Unread   []plan.KeptOut `json:"unreadable,omitempty"`
+}
+
+func readReport(dir *run.Dir) (*Report, error) {
+	data, err := os.ReadFile(dir.Report())
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	report := new(Report)
+	if err := json.Unmarshal(data, report); err != nil {
+		return nil, fmt.Errorf("report %s: %w", dir.Report(), err)
+	}
+	return report, nil
 }
 
 // fillReport takes from the history what the report tells of all attempts.

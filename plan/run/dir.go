@@ -35,10 +35,15 @@ type Dir struct {
 	FS   durable.FS
 }
 
+// DirOf returns the directory that a plan's run has, or would have.
+func DirOf(fsys durable.FS, stateDir string, p *plan.File) *Dir {
+	return &Dir{Path: filepath.Join(stateDir, "runs", p.ID), FS: fsys}
+}
+
 // MakeDir makes the directory of a plan's run, or finds it, and removes what a killed process has left half-written in
 // it. The cluster must be locked.
 func MakeDir(fsys durable.FS, stateDir string, p *plan.File) (*Dir, error) {
-	d := &Dir{Path: filepath.Join(stateDir, "runs", p.ID), FS: fsys}
+	d := DirOf(fsys, stateDir, p)
 	if err := os.MkdirAll(d.Path, 0o700); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
@@ -180,5 +185,5 @@ func temporary(name string) bool {
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
+	return err == nil
 }
