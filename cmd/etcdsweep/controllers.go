@@ -49,7 +49,7 @@ put everything back as it was. Running pods are not touched by that.
 		case typed.err != nil && now.Sub(lost) >= lostFor:
 			return false, &plan.RefusedError{
 				Reason: fmt.Sprintf("%s is alive, and for %s no answer could be read from the terminal", controllerManager, lostFor),
-				Advice: "stop it and give the same command again; with </dev/null nothing is asked, and the run goes on with it alive",
+				Advice: "stop it and give the same command again; with --confirm and </dev/null nothing is asked, and the run goes on with it alive",
 			}
 		case typed.err != nil:
 		default:
