@@ -61,6 +61,14 @@ func Unhealthy(err error) error {
 	}
 }
 
+// Unfinished adds to a run's error why it could not be written down how it ended: it is not done then, whatever it did.
+func Unfinished(err, cause error) error {
+	if errors.Is(err, ErrLeft) {
+		return fmt.Errorf("%v: %w", err, cause)
+	}
+	return errors.Join(err, cause)
+}
+
 // StateOf says how a run ended that ended with err; began says that keys may have been written to.
 func StateOf(err error, began bool) journal.State {
 	var health *HealthError

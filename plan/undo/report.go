@@ -62,17 +62,20 @@ func (u *undoer) fillReport(closed *journal.Closed) {
 		return
 	}
 	r.Objects = h.Tally(u.stage)
+	r.Attempts, r.Leases = 0, nil // it may be filled more than once
 	r.FirstRevision, r.LastRevision = h.FirstRevision, h.LastRevision
+	ended := false
 	for i := range h.Attempts {
 		a := &h.Attempts[i]
 		if a.Command != u.Opened.Command {
 			continue
 		}
+		if ended {
+			r.Attempts = 0 // this begins another look
+		}
+		ended = u.ended(a)
 		if r.Attempts++; r.Attempts == 1 {
 			r.Started = a.Began
-		}
-		if u.ended(a) {
-			r.Attempts = 0 // what follows is another look
 		}
 	}
 	for _, old := range slices.Sorted(maps.Keys(h.Leases)) {

@@ -215,23 +215,36 @@ func (u *undoer) note(frame journal.Frame) error {
 // conclude writes the report, and closes the journal's attempt: in this order, for an undo whose journal says that it is done is
 // not gone on with, and would have no report of what it did.
 func (u *undoer) conclude(err error) (*Report, error) {
-	if u.journal == nil && !u.DryRun {
+	switch {
+	case u.DryRun:
+		u.fillReport(u.closing(err))
+		return &u.report, err
+	case u.journal == nil:
 		return nil, err // refused before it began
 	}
+	if reportErr := u.writeReport(err); reportErr != nil {
+		err = run.Unfinished(err, reportErr)
+	}
+	if noteErr := u.note(journal.Frame{Closed: u.closing(err)}); noteErr != nil && !errors.Is(err, errors.Unwrap(noteErr)) {
+		err = run.Unfinished(err, noteErr)
+		_ = u.writeReport(err) // it may say that the undo is done, and the next attempt goes on
+	}
+	u.fillReport(u.closing(err))
+	return &u.report, err
+}
+
+// closing says how the attempt ends that ends with err.
+func (u *undoer) closing(err error) *journal.Closed {
 	closed := &journal.Closed{State: run.StateOf(err, u.journal != nil)}
 	if err != nil {
 		closed.Error = err.Error()
 	}
-	if u.DryRun {
-		u.fillReport(closed)
-		return &u.report, err
-	}
-	u.fillReport(closed)
-	if reportErr := u.Dir.WriteReport(u.Dir.UndoReport(), &u.report); reportErr != nil {
-		err = errors.Join(err, reportErr)
-		closed.State, closed.Error = journal.StateFailed, err.Error()
-	}
-	return &u.report, errors.Join(err, u.note(journal.Frame{Closed: closed}))
+	return closed
+}
+
+func (u *undoer) writeReport(err error) error {
+	u.fillReport(u.closing(err))
+	return u.Dir.WriteReport(u.Dir.UndoReport(), &u.report)
 }
 
 // emit hands an event to the observer.

@@ -743,6 +743,30 @@ func TestKilledAnywhere(t *testing.T) {
 	}
 }
 
+// An undo that cannot write its report is not done, and has not left something either: it has failed, and is gone on with.
+func TestNoReport(t *testing.T) {
+	for name, end := range map[string]error{"something is left": run.ErrLeft, "nothing is left": nil} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.incident("a", "b")
+			w.sweep(run.StepPods, podPrefix+"a", podPrefix+"b")
+			if end != nil {
+				w.put(podPrefix+"b", pod("b", "another").value())
+			}
+			must(t, os.Mkdir(w.dir.UndoReport(), 0o700))
+			report, err := undo.Run(t.Context(), w.config())
+			if err == nil || errors.Is(err, run.ErrLeft) || report.State != journal.StateFailed || report.Attempts != 1 {
+				t.Errorf("error %v, %+v; want a failure", err, report)
+			}
+			must(t, os.Remove(w.dir.UndoReport()))
+			report = w.undo(end)
+			if report.Attempts != 2 {
+				t.Errorf("%d attempts, want 2: it goes on", report.Attempts)
+			}
+		})
+	}
+}
+
 // An archive whose last frame a crash has torn is good up to there.
 func TestTornArchive(t *testing.T) {
 	w := newWorld(t)
