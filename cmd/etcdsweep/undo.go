@@ -143,6 +143,7 @@ func (o *undoOptions) carryOut(ctx context.Context, client *etcdops.Client, p *p
 		Rate:        o.rate,
 		Concurrency: o.concurrency,
 
+		StopWords:     findLayout("/").stopWords(),
 		LeaseDuration: o.leaseDuration,
 
 		Now:     time.Now,

@@ -1,6 +1,7 @@
 package undo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -182,13 +183,17 @@ func (u *undoer) checkControllers(ctx context.Context, r *refusals) error {
 		u.warn("%s", who)
 		return nil
 	}
-	r.Refuse("stop it on every control-plane node, undo, and start it again (a restart before is not enough: it would race with this);\n"+
+	r.Refuse(u.stopWords()+"\nundo, and start it again (a restart before is not enough: it would race with this);\n"+
 		"measured: pods put back before their Job were destroyed, 200 of 200 within 20 s; with the Job first, it made 200 new pods and\n"+
 		"deleted the surplus; stopped before and started after, 200 identical pods came back, none new; --allow "+AllowLiveControllers+" accepts that", "%s", who)
 	return nil
 }
 
 func (u *undoer) allowsLive() bool { return slices.Contains(u.Allow, AllowLiveControllers) }
+
+func (u *undoer) stopWords() string {
+	return cmp.Or(u.StopWords, "stop kube-controller-manager on every control-plane node")
+}
 
 // checkStill stops the undo if a kube-controller-manager has begun to move since preflight: what comes back from here on would
 // be deleted again, or be there twice.
@@ -200,7 +205,7 @@ func (u *undoer) checkStill() error {
 	err := u.note(journal.Frame{Controllers: &journal.Controllers{Key: sight.Key, Holder: sight.Holder, Moving: true}})
 	return errors.Join(&run.HealthError{
 		Err: fmt.Errorf("kube-controller-manager was started while this puts back (%s)", sight.Holder),
-		Advice: "stop it on every control-plane node, and give the same command again: it goes on where it stood;\n" +
+		Advice: u.stopWords() + "\nand give the same command again: it goes on where it stood;\n" +
 			"what was deleted again meanwhile is named at the end, and comes back when the command is given once more",
 	}, err)
 }

@@ -51,6 +51,9 @@ type Config struct {
 	Rate        float64 // writes a second, 0 for unpaced
 	Concurrency int     // writes in flight
 
+	// StopWords is how to stop kube-controller-manager here, for advice; "" says it in general.
+	StopWords string
+
 	// LeaseDuration is how long a lease stands still whose holder is dead: kube-controller-manager's, and that of a node.
 	LeaseDuration time.Duration
 

@@ -454,6 +454,10 @@ func TestControllers(t *testing.T) {
 	stop()
 	w.alive("a")
 	w.refused([]string{"alive (a), and is the one that saw the sweep"}, patient)
+	_, err := undo.Run(t.Context(), w.config(patient, func(cfg *undo.Config) { cfg.StopWords = "turn it off" }))
+	if refused, ok := errors.AsType[*run.PreflightError](err); !ok || !strings.HasPrefix(refused.Refusals[0].Advice, "turn it off\n") {
+		t.Errorf("%v, want the advice to turn it off", err)
+	}
 	report := w.undo(nil, patient, func(cfg *undo.Config) { cfg.Allow = []string{undo.AllowLiveControllers} })
 	w.warned(report, "is the one that saw the sweep")
 	w.back(before)
@@ -476,7 +480,7 @@ func TestControllersStartMeanwhile(t *testing.T) {
 	}
 	report, err := undo.Run(t.Context(), w.config(start))
 	health, ok := errors.AsType[*run.HealthError](err)
-	if !ok || !strings.Contains(health.Error(), "was started while this puts back (b)") || !strings.Contains(health.Hint(), "stop it on every control-plane node") {
+	if !ok || !strings.Contains(health.Error(), "was started while this puts back (b)") || !strings.Contains(health.Hint(), "stop kube-controller-manager on every control-plane node\n") {
 		t.Fatalf("%v, want a HealthError", err)
 	}
 	if report.State != journal.StateStopped || w.get(jobKey) == nil || w.get(podPrefix+"a") != nil {
