@@ -18,7 +18,7 @@ demo: build
 	sh test/demo/demo.sh $(BIN)
 
 test:
-	$(GO) test ./...
+	$(GO) test -timeout 20m ./...
 
 lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
@@ -27,7 +27,7 @@ lint:
 
 # The race detector needs cgo and a C compiler. It is for the packages that start goroutines.
 race:
-	CGO_ENABLED=1 $(GO) test -race ./cmd/etcdsweep/... ./etcdops/... ./plan/... ./test/sweep/...
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./cmd/etcdsweep/... ./etcdops/... ./plan/... ./test/sweep/...
 
 fuzz:
 	@for target in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -359,22 +359,14 @@ func (r *sweeper) conclude(err error) (*Report, error) {
 	}
 	_ = r.concludeControllers() // an error of the journal is told by the frame below
 	if reportErr := r.writeReport(err); reportErr != nil {
-		err = unfinished(err, reportErr)
+		err = run.Unfinished(err, reportErr)
 	}
 	if noteErr := r.note(journal.Frame{Closed: r.closing(err)}); noteErr != nil && !errors.Is(err, errors.Unwrap(noteErr)) {
-		err = unfinished(err, noteErr)
+		err = run.Unfinished(err, noteErr)
 		_ = r.writeReport(err) // it may say that the run is done, and the next attempt goes on
 	}
 	r.fillReport(r.closing(err))
 	return &r.report, err
-}
-
-// unfinished adds to a run's error why it could not be written down how it ended: it is not done then, whatever it did.
-func unfinished(err, cause error) error {
-	if errors.Is(err, run.ErrLeft) {
-		return fmt.Errorf("%v: %w", err, cause)
-	}
-	return errors.Join(err, cause)
 }
 
 // closing says how the attempt ends that ends with err.

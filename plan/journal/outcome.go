@@ -57,7 +57,7 @@ func (o Outcome) Words() string {
 	case Restored:
 		return "put back"
 	case Exists:
-		return "exists again, left alone"
+		return "exists, left alone"
 	case LeaseExpired:
 		return "lease expired"
 	default:
