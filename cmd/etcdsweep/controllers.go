@@ -103,7 +103,8 @@ func offerStart(ctx context.Context, w *controllers.Watch, l layout, s *screen, 
 	printLayout(&text, l, "start", l.start)
 	s.say(text.String() + "\nWaiting until one leads, which can take a minute. Enter ends the wait.\n")
 
-	why := "not waiting"
+	const ahead = time.Second // a line that comes sooner was typed during the run
+	why, asked := "not waiting", time.Now()
 	sight, back, err := meanwhile(ctx, input, func(ctx context.Context) (controllers.Sight, error) {
 		return w.AwaitMove(ctx, func(sight controllers.Sight) {
 			s.wait("it stands still, for " + rounded(sight.Still.Truncate(time.Second)))
@@ -112,7 +113,7 @@ func offerStart(ctx context.Context, w *controllers.Watch, l layout, s *screen, 
 		if typed.err != nil {
 			why = "no answer can be read here"
 		}
-		return true, nil
+		return typed.err != nil || time.Since(asked) >= ahead, nil
 	})
 	s.wait("")
 	switch {

@@ -227,6 +227,8 @@ func TestOffersShareTheKeyboard(t *testing.T) {
 		}
 		st.enter() // during the sweep
 		synctest.Wait()
+		later(0, st.enter) // this one as well: nobody has read it yet
+		synctest.Wait()
 		later(30*time.Second, st.enter)
 		begun := time.Now()
 		if back, err := offerStart(t.Context(), st.watch, layout{}, st.screen, st.lines); back || err != nil {

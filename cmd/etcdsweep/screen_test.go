@@ -66,10 +66,13 @@ func TestScreenThatBlocks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer full.Close()
-			defer nobody.Close() // and with it the write that blocks
 			var log safeBuffer
 			s := newScreenOn(full, terminal)
+			defer func() {
+				_ = nobody.Close() // and with it the write that blocks
+				<-s.paint.ended
+				_ = full.Close()
+			}()
 			s.file = slog.New(slog.NewTextHandler(&log, nil))
 			const steps = 3 * paintRoom
 			begun := time.Now()
