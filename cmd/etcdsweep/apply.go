@@ -44,10 +44,15 @@ func newApplyCommand(s streams) *cobra.Command {
 		Long: `Carry out a plan: check the cluster, take a snapshot and prove that it holds every entry,
 delete the roots, wait until they make no more pods, delete the pods at --rate a second,
 each in a transaction of its own that compares its revisions, delete the newcomers, and
-scan again. What drifts is judged afresh, and its new bytes are archived before it goes.
+scan again. The raw bytes of all that goes are in the archive before it goes; what has
+drifted is judged, and archived, again. "etcdsweep undo" puts it back.
 
-Ctrl-C lets what is in flight finish, says where the run stands, and exits with 130; the
-same plan can be applied again. A second Ctrl-C ends the process at once.`,
+If kube-controller-manager is alive, a terminal is asked to have it stopped first.
+
+Ctrl-C lets what is in flight finish, says where the run stands, and exits with 130. A
+second Ctrl-C ends the process at once. However a run ended, the same command goes on
+where it stood, and does nothing twice. A lost terminal stops nothing: all that is said
+is in the log of the run's directory.`,
 		Example: `  etcdsweep apply runaway.plan --confirm 3f9a1c2e
   etcdsweep apply runaway.plan --confirm 3f9a1c2e --rate 100`,
 		Args: oneArg("FILE"),
