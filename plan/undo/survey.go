@@ -188,7 +188,9 @@ func (u *undoer) count(it *item) {
 	case classNamespace:
 		s.namespaces[o.Name] = true
 	case classNamespaced:
-		s.namespaces[o.Namespace] = s.namespaces[o.Namespace]
+		if _, known := s.namespaces[o.Namespace]; !known {
+			s.namespaces[o.Namespace] = false
+		}
 	}
 	for i := range o.Owners {
 		if s.owners[o.Owners[i].UID] != nil {
