@@ -132,6 +132,7 @@ func (o *undoOptions) run(ctx context.Context, cmd *cobra.Command, path string, 
 func (o *undoOptions) carryOut(ctx context.Context, client *etcdops.Client, p *plan.File, only undo.Only, s *session, again string) error {
 	quiet := s.warnWhenInterrupted(ctx)
 	defer quiet()
+	s.screen.lease = o.leaseDuration
 	report, err := undo.Run(ctx, undo.Config{
 		Plan:        p,
 		Cluster:     cluster{client, p.Header.Prefix},

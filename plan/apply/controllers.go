@@ -3,8 +3,6 @@ package apply
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"etcdsweep/plan/controllers"
@@ -45,11 +43,11 @@ func (r *sweeper) offerStop(ctx context.Context) error {
 		return run.ErrInterrupted
 	case err != nil:
 		return err
-	case sight.Moving:
-		r.emit(run.StepEnded{Step: run.StepControllers, Words: controllerWords(sight, r.LeaseDuration)})
+	}
+	r.emit(run.StepEnded{Step: run.StepControllers, Words: sight.Words(r.LeaseDuration)})
+	if sight.Moving {
 		return r.OfferStop(ctx, r.controllers)
 	}
-	r.emit(run.StepEnded{Step: run.StepControllers, Words: controllerWords(sight, r.LeaseDuration)})
 	return nil
 }
 
@@ -77,7 +75,7 @@ func (r *sweeper) concludeControllers() error {
 	r.report.Controllers = Controllers{
 		Found:        sight.Found,
 		Holders:      sight.Holders,
-		Alive:        sight.Moves > 0 && sight.Still < r.LeaseDuration,
+		Alive:        sight.Alive(r.LeaseDuration),
 		StillSeconds: sight.Still.Round(100 * time.Millisecond).Seconds(),
 	}
 	var errs []error
@@ -85,18 +83,4 @@ func (r *sweeper) concludeControllers() error {
 		errs = append(errs, r.note(journal.Frame{Controllers: &journal.Controllers{Key: sight.Key, Holder: holder, Moving: true}}))
 	}
 	return errors.Join(errs...)
-}
-
-// controllerWords says what was seen, in a line.
-func controllerWords(sight controllers.Sight, still time.Duration) string {
-	switch {
-	case sight.Err != nil:
-		return "its lease cannot be read: " + sight.Err.Error()
-	case sight.Moves > 0 && sight.Still < still:
-		return "alive, led by " + strings.Join(sight.Holders, ", then ")
-	case !sight.Found:
-		return fmt.Sprintf("no lease seen for %s; without leader election there is none, alive or not", sight.Still.Round(time.Second))
-	default:
-		return fmt.Sprintf("its lease has stood still for %s", sight.Still.Round(time.Second))
-	}
 }

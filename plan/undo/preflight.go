@@ -159,10 +159,13 @@ func (u *undoer) watchControllers(ctx context.Context) (stop func()) {
 
 // checkControllers makes sure that no kube-controller-manager is alive.
 func (u *undoer) checkControllers(ctx context.Context, r *refusals) error {
+	u.emit(run.StepBegan{Step: run.StepControllers})
 	sight, err := u.controllers.Await(ctx, u.LeaseDuration)
 	if err != nil {
 		return err
 	}
+	u.emit(run.StepEnded{Step: run.StepControllers, Words: sight.Words(u.LeaseDuration)})
+	u.emit(run.StepBegan{Step: run.StepPreflight})
 	u.moves = sight.Moves
 	if !sight.Moving {
 		if !sight.Found {
