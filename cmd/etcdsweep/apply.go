@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -80,23 +78,15 @@ func (o *applyOptions) validate() error {
 		return err
 	}
 	switch {
-	case !(o.rate >= 0) || math.IsInf(o.rate, 0): // NaN is not at least 0 either
-		return usagef("--rate %v: want 0, for as fast as etcd can, or more", o.rate)
-	case o.concurrency < 1:
-		return usagef("--concurrency %d: want 1 or more", o.concurrency)
 	case o.chaseMax < 0:
 		return usagef("--chase-max %d: want 0, for the default, or more", o.chaseMax)
 	case o.settle < 0 || o.settleMax < 0:
 		return usagef("--settle and --settle-max: want 0s or more")
-	case o.leaseDuration <= 0:
-		return usagef("--lease-duration %s: want more than 0s", o.leaseDuration)
 	}
-	for _, name := range o.allow {
-		if !slices.Contains(apply.Allowances(), name) {
-			return usagef("nothing to allow is called %q; there is %s", name, strings.Join(apply.Allowances(), ", "))
-		}
+	if err := checkWrites(o.rate, o.concurrency, o.leaseDuration); err != nil {
+		return err
 	}
-	return nil
+	return checkAllowed(o.allow, apply.Allowances())
 }
 
 func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) (err error) {

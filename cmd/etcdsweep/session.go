@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -78,6 +81,29 @@ func (s *session) warnWhenInterrupted(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		s.screen.warn("interrupted: waiting for what is under way; Ctrl-C again ends at once, and leaves it in doubt")
 	})
+}
+
+// checkWrites checks the flags of a command that writes to etcd.
+func checkWrites(rate float64, concurrency int, leaseDuration time.Duration) error {
+	switch {
+	case !(rate >= 0) || math.IsInf(rate, 0): // NaN is not at least 0 either
+		return usagef("--rate %v: want 0, for as fast as etcd can, or more", rate)
+	case concurrency < 1:
+		return usagef("--concurrency %d: want 1 or more", concurrency)
+	case leaseDuration <= 0:
+		return usagef("--lease-duration %s: want more than 0s", leaseDuration)
+	}
+	return nil
+}
+
+// checkAllowed refuses what cannot be allowed: a misspelt name must not pass for an accepted risk.
+func checkAllowed(names, allowances []string) error {
+	for _, name := range names {
+		if !slices.Contains(allowances, name) {
+			return usagef("nothing to allow is called %q; there is %s", name, strings.Join(allowances, ", "))
+		}
+	}
+	return nil
 }
 
 // openedBy says who gives the command, where.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -76,20 +74,10 @@ func (o *undoOptions) validate() error {
 	if err := checkOutput(o.output); err != nil {
 		return err
 	}
-	switch {
-	case !(o.rate >= 0) || math.IsInf(o.rate, 0): // NaN is not at least 0 either
-		return usagef("--rate %v: want 0, for as fast as etcd can, or more", o.rate)
-	case o.concurrency < 1:
-		return usagef("--concurrency %d: want 1 or more", o.concurrency)
-	case o.leaseDuration <= 0:
-		return usagef("--lease-duration %s: want more than 0s", o.leaseDuration)
+	if err := checkWrites(o.rate, o.concurrency, o.leaseDuration); err != nil {
+		return err
 	}
-	for _, name := range o.allow {
-		if !slices.Contains(undo.Allowances(), name) {
-			return usagef("nothing to allow is called %q; there is %s", name, strings.Join(undo.Allowances(), ", "))
-		}
-	}
-	return nil
+	return checkAllowed(o.allow, undo.Allowances())
 }
 
 func (o *undoOptions) run(ctx context.Context, cmd *cobra.Command, path string, s streams) (err error) {

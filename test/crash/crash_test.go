@@ -21,6 +21,7 @@ import (
 	"etcdsweep/plan"
 	"etcdsweep/plan/archive"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/run"
 	"etcdsweep/test/lab"
 	"etcdsweep/test/lab/labtest"
 )
@@ -206,16 +207,7 @@ type killer func(ctx context.Context, journal string) bool
 
 // after kills at an instant.
 func after(d time.Duration) killer {
-	return func(ctx context.Context, _ string) bool {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}
+	return func(ctx context.Context, _ string) bool { return run.Wait(ctx, d) }
 }
 
 // atFrame kills as soon as the journal has so many frames.
