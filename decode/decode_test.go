@@ -2,7 +2,9 @@ package decode_test
 
 import (
 	"bytes"
+	gocmp "cmp"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -41,7 +43,7 @@ func TestDecodePod(t *testing.T) {
 			chunk(1, message(text(1, "scratch"), chunk(2, message(chunk(29, nil))))),
 			text(10, "node7"),
 		)),
-		chunk(3, message(text(1, "Pending"))),
+		chunk(3, message(text(1, "Pending"), text(4, "Evicted"))),
 	))
 	want := decode.Object{
 		Encoding:   decode.Protobuf,
@@ -60,6 +62,7 @@ func TestDecodePod(t *testing.T) {
 		Mirror:     true,
 		NodeName:   "node7",
 		Phase:      "Pending",
+		Reason:     "Evicted",
 		Claims:     []string{"data-claim", "runaway-x2x9c-scratch"},
 	}
 	got, err := decode.Decode(value)
@@ -107,6 +110,11 @@ func oddities() []oddity {
 	)
 	return []oddity{
 		{"no fields at all", envelope("v1", "Pod", nil), true},
+		{"reason of a pod comes twice", envelope("v1", "Pod", message(chunk(3, text(4, "old")), chunk(3, message(text(1, "Failed"), text(4, "new"))))), true},
+		{"reason of a pod as a number", envelope("v1", "Pod", chunk(3, number(4, 1))), false},
+		{"reason of an event, and what it is about in two parts", envelope("v1", "Event", message(
+			text(3, "old"), chunk(2, text(4, "uid")), text(3, "FailedCreate"), chunk(2, text(1, "Job")))), true},
+		{"reason of an event as a number", envelope("v1", "Event", number(3, 1)), false},
 		{"metadata comes twice", envelope("v1", "Pod", message(
 			chunk(1, message(text(1, "old"), text(3, "ns"), text(14, "a"))), chunk(1, message(text(1, "new"), text(14, "b"))))), true},
 		{"spec and status come twice", envelope("v1", "Pod", message(
@@ -221,7 +229,10 @@ func TestDecodeUnreadable(t *testing.T) {
 		{"", "empty"},
 		{"compacted at 7", "unknown encoding"},
 		{"k8s", "unknown encoding"},
-		{"apiVersion: v1\nkind: Pod\n", "unknown encoding"},
+		{"apiVersion: v1\n", "malformed yaml"},
+		{"apiVersion: v1\nkind: Pod\nmetadata: x\n", "malformed yaml"},
+		{"- apiVersion: v1\n", "unknown encoding"},
+		{"# nothing\n", "unknown encoding"},
 		{"\xd9\xd9", "unknown encoding"},
 		{"k8s:enc:aescbc:v1:key-1:\x00\xff", "encrypted (aescbc, key key-1)"},
 		{"k8s:enc:aesgcm:v1:2024:a:b", "encrypted (aesgcm, key 2024)"},
@@ -262,6 +273,83 @@ func TestDecodeUnreadable(t *testing.T) {
 		}
 		if diff := cmp.Diff(decode.Object{}, o); diff != "" {
 			t.Errorf("%q: an object beside the error:\n%s", test.value, diff)
+		}
+	}
+}
+
+func TestDecodeYAML(t *testing.T) {
+	value := []byte(`apiVersion: v1
+kind: Pod
+metadata:
+  name: runaway-x2x9c
+  namespace: batch
+  labels: {app: x, "on": "yes"}
+  ownerReferences:
+  - {apiVersion: batch/v1, kind: Job, name: runaway, uid: uid-of-owner, controller: true}
+spec:
+  nodeName: node7
+status:
+  phase: Pending
+`)
+	want := decode.Object{
+		Encoding: decode.YAML, APIVersion: "v1", Kind: "Pod", Namespace: "batch", Name: "runaway-x2x9c",
+		Labels:   decode.Labels{{Key: "app", Value: "x"}, {Key: "on", Value: "yes"}},
+		Owners:   []decode.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "runaway", UID: "uid-of-owner", Controller: true}},
+		NodeName: "node7", Phase: "Pending",
+	}
+	got, err := decode.Decode(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if !agree(t, value) {
+		t.Error("the typed decoder refuses it")
+	}
+}
+
+func TestEncodingOf(t *testing.T) {
+	for value, want := range map[string]decode.Encoding{
+		magic: decode.Protobuf, " {": decode.JSON, "\xd9\xd9\xf7": decode.CBOR, "a: b": decode.YAML,
+		"k8s:enc:aescbc:v1:k:x": "", "": "", "a": "", "\x00\x01": "",
+	} {
+		if got := decode.EncodingOf([]byte(value)); got != want {
+			t.Errorf("%q: %q, want %q", value, got, want)
+		}
+	}
+}
+
+// TestRecordIsRead holds what is decoded of a record: the value, or what it holds if it is encrypted, or why that is unknown.
+func TestRecordIsRead(t *testing.T) {
+	lease := envelope("coordination.k8s.io/v1", "Lease", message(chunk(1, text(1, "name")), chunk(2, text(1, "holder"))))
+	closed := []byte("k8s:enc:aescbc:v1:k:x")
+	why := decode.Encryption(closed)
+	why.Why = "wrong key"
+	for _, test := range []struct {
+		record decode.Record
+		class  string
+	}{
+		{decode.Record{Value: lease}, ""},
+		{decode.Record{Value: closed, Plain: lease}, ""},
+		{decode.Record{Value: closed}, "encrypted (aescbc, key k)"},
+		{decode.Record{Value: closed, Plain: []byte{}}, "empty"},
+		{decode.Record{Value: closed, Sealed: why}, "encrypted (aescbc, key k: wrong key)"},
+	} {
+		class := func(err error) string {
+			if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
+				return unreadable.Class()
+			}
+			return fmt.Sprint(err)
+		}
+		want := gocmp.Or(test.class, "<nil>")
+		object, err := test.record.Decode()
+		if class(err) != want || err == nil && object.Name != "name" {
+			t.Errorf("%+v: %+v, %v, want %s", test.record, object, err, want)
+		}
+		holder, err := test.record.LeaderIdentity()
+		if class(err) != want || err == nil && holder != "holder" {
+			t.Errorf("%+v: holder %q, %v, want %s", test.record, holder, err, want)
 		}
 	}
 }
@@ -338,6 +426,7 @@ func FuzzDecode(f *testing.F) {
 	for _, seed := range seeds {
 		f.Add(seed)
 	}
+	f.Add([]byte("apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {b: c}}\n"))
 	for _, oddity := range oddities() {
 		f.Add(oddity.value)
 		_, raw, _ := bytes.Cut(oddity.value, []byte("\x12\x03Pod\x12"))
@@ -348,6 +437,8 @@ func FuzzDecode(f *testing.F) {
 		agree(t, envelope("v1", "Pod", b))
 		agree(t, envelope("v1", "Pod", chunk(1, b)))
 		agree(t, envelope("v1", "Pod", chunk(2, b)))
+		agree(t, envelope("v1", "Pod", chunk(3, b)))
+		agree(t, envelope("v1", "Event", b))
 		agree(t, envelope("v1", "PersistentVolumeClaim", chunk(2, b)))
 		agree(t, envelope("v1", "PersistentVolume", chunk(2, b)))
 		agree(t, envelope("apiextensions.k8s.io/v1", "CustomResourceDefinition", chunk(2, b)))

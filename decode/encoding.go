@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
 )
 
 // Encoding is the form in which a value is stored. A cluster can hold a mix of them, whatever its apiserver writes now.
@@ -15,6 +16,7 @@ const (
 	Protobuf Encoding = "protobuf" // most built-in resources
 	JSON     Encoding = "json"     // custom resources, and built-in ones under --storage-media-type=application/json
 	CBOR     Encoding = "cbor"     // custom resources, under feature gate CBORServingAndStorage
+	YAML     Encoding = "yaml"     // built-in resources under --storage-media-type=application/yaml
 )
 
 // What a value of each encoding begins with.
@@ -26,27 +28,55 @@ const (
 
 // Decode reads the stored value of one key. Errors are of type [*UnreadableError].
 //
-// An encrypted value is unreadable: decrypt it first.
+// An encrypted value is unreadable: see [Record.Decode] for one that was opened.
 func Decode(value []byte) (Object, error) {
-	if body, ok := bytes.CutPrefix(value, []byte(protobufMagic)); ok {
-		o, err := decodeProtobuf(body)
-		return checked(o, Protobuf, err)
+	if err := Encryption(value); err != nil {
+		return Object{}, err
 	}
-	if header, ok := bytes.CutPrefix(value, []byte(encryptedPrefix)); ok {
-		return Object{}, encrypted(header)
+	encoding, text := encodingOf(value)
+	var o Object
+	var err error
+	switch encoding {
+	case Protobuf:
+		o, err = decodeProtobuf(value[len(protobufMagic):])
+	case CBOR:
+		o, err = decodeCBOR(value)
+	case JSON, YAML:
+		o, err = decodeJSON(text)
+	default:
+		if len(value) == 0 {
+			return Object{}, &UnreadableError{Reason: Empty}
+		}
+		return Object{}, &UnreadableError{Reason: UnknownEncoding}
 	}
-	if bytes.HasPrefix(value, []byte(cborMagic)) {
-		o, err := decodeCBOR(value)
-		return checked(o, CBOR, err)
+	return checked(o, encoding, err)
+}
+
+// EncodingOf tells how a value is encoded by what it begins with, or "" if it is like nothing that kube-apiserver stores. An
+// encrypted value has no encoding: see [Encryption].
+func EncodingOf(value []byte) Encoding {
+	encoding, _ := encodingOf(value)
+	return encoding
+}
+
+// encodingOf returns beside the encoding the text of JSON and YAML, as JSON.
+func encodingOf(value []byte) (Encoding, []byte) {
+	switch {
+	case bytes.HasPrefix(value, []byte(protobufMagic)):
+		return Protobuf, nil
+	case bytes.HasPrefix(value, []byte(cborMagic)):
+		return CBOR, nil
+	case bytes.HasPrefix(bytes.TrimSpace(value), []byte("{")):
+		return JSON, value
+	case Encryption(value) != nil:
+		return "", nil
 	}
-	if bytes.HasPrefix(bytes.TrimSpace(value), []byte("{")) {
-		o, err := decodeJSON(value)
-		return checked(o, JSON, err)
+	// Nothing tells YAML from noise but that it can be read, as a mapping. This is how kube-apiserver reads it
+	// (apimachinery pkg/runtime/serializer/json/json.go), after all else.
+	if text, err := yaml.YAMLToJSON(value); err == nil && bytes.HasPrefix(text, []byte("{")) {
+		return YAML, text
 	}
-	if len(value) == 0 {
-		return Object{}, &UnreadableError{Reason: Empty}
-	}
-	return Object{}, &UnreadableError{Reason: UnknownEncoding}
+	return "", nil
 }
 
 func checked(o Object, encoding Encoding, err error) (Object, error) {
@@ -66,6 +96,7 @@ const (
 	claimForm
 	volumeForm
 	definitionForm
+	eventForm
 )
 
 // form tells by the type of the object what is to be read of it. It is an error if the object has no type, or if it is of
@@ -88,6 +119,8 @@ func (o *Object) form() (form, error) {
 			f = claimForm
 		case "PersistentVolume":
 			f = volumeForm
+		case "Event":
+			f = eventForm
 		}
 	case "apiextensions.k8s.io":
 		if o.Kind == "CustomResourceDefinition" {

@@ -23,13 +23,17 @@ type UnreadableError struct {
 	Encoding Encoding // of a malformed value
 	Provider string   // of an encrypted value: "aescbc", "aesgcm", "secretbox", "kms v1", "kms v2", or what a later Kubernetes adds; "" if its header is cut off
 	Key      string   // of an encrypted value: the name of its key, or of its KMS plugin, in the EncryptionConfiguration
-	Err      error    // of a malformed value: what is wrong, and where
+	Why      string   // of an encrypted value that was tried: what it was not opened for, in two or three words; "" if nobody tried
+	Err      error    // of a malformed value, or of one that was tried: what is wrong, and where
 }
 
 // Class groups errors for counting: all values of one class are unreadable for one reason, and one remedy, if any, helps
-// them all. "encrypted (aescbc, key key-aescbc)", "malformed protobuf", "unknown encoding", "empty".
+// them all. "encrypted (aescbc, key key-aescbc)", "encrypted (aescbc, key key-aescbc: wrong key)", "malformed protobuf",
+// "unknown encoding", "empty".
 func (e *UnreadableError) Class() string {
 	switch {
+	case e.Reason == Encrypted && e.Provider != "" && e.Why != "":
+		return fmt.Sprintf("encrypted (%s, key %s: %s)", e.Provider, e.Key, e.Why)
 	case e.Reason == Encrypted && e.Provider != "":
 		return fmt.Sprintf("encrypted (%s, key %s)", e.Provider, e.Key)
 	case e.Reason == Malformed && e.Encoding != "":
@@ -46,8 +50,16 @@ func (e *UnreadableError) Error() string {
 	return fmt.Sprintf("value is %s: %v", e.Class(), e.Err)
 }
 
-// Unwrap returns what is wrong with a malformed value, else nil.
+// Unwrap returns what is wrong, where that is known, else nil.
 func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// Encryption tells by which provider and key a value is encrypted: an error of reason [Encrypted], or nil if it is not.
+func Encryption(value []byte) *UnreadableError {
+	if header, ok := bytes.CutPrefix(value, []byte(encryptedPrefix)); ok {
+		return encrypted(header)
+	}
+	return nil
+}
 
 // encrypted reads what follows "k8s:enc:" in an encrypted value: <provider>:<version>:<key>:<ciphertext>
 // (apiserver pkg/server/options/encryptionconfig/config.go).

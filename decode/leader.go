@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,19 +21,17 @@ const leaderAnnotation = "control-plane.alpha.kubernetes.io/leader"
 // Other objects, and those without the annotation, are [ErrNoLeaderRecord]. What cannot be read is an [*UnreadableError].
 func LeaderIdentity(value []byte) (holder string, err error) {
 	var record leaderRecord
-	encoding := JSON
-	switch {
-	case bytes.HasPrefix(value, []byte(protobufMagic)):
-		encoding = Protobuf
+	encoding, text := encodingOf(value)
+	switch encoding {
+	case Protobuf:
 		err = record.decodeProtobuf(value[len(protobufMagic):])
-	case bytes.HasPrefix(value, []byte(cborMagic)):
-		encoding = CBOR
+	case CBOR:
 		var unmarshal func(into any) error
 		if unmarshal, err = fromCBOR(value); err == nil {
 			err = record.decodeTree(unmarshal)
 		}
-	case bytes.HasPrefix(bytes.TrimSpace(value), []byte("{")):
-		err = record.decodeTree(fromJSON(value))
+	case JSON, YAML:
+		err = record.decodeTree(fromJSON(text))
 	default:
 		_, err := Decode(value) // which knows what else there is
 		return "", err

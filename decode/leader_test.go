@@ -55,6 +55,7 @@ func TestLeaderIdentity(t *testing.T) {
 		{"JSON endpoints", []byte(`{"apiVersion":"v1","kind":"Endpoints","metadata":{"annotations":{"` + leaderAnnotation + `":"{\"holderIdentity\":\"je\"}"}}}`), "je", ""},
 		{"JSON endpoints of a service", []byte(`{"apiVersion":"v1","kind":"Endpoints"}`), "", none},
 		{"CBOR lease", []byte("\xd9\xd9\xf7\xa3JapiVersionVcoordination.k8s.io/v1DkindELeaseDspec\xa1NholderIdentityAc"), "c", ""},
+		{"YAML lease", []byte("apiVersion: coordination.k8s.io/v1\nkind: Lease\nspec: {holderIdentity: master1}\n"), "master1", ""},
 		{"encrypted", []byte("k8s:enc:aescbc:v1:key-1:x"), "", unreadable},
 		{"nothing", nil, "", unreadable},
 		{"cut off", []byte(magic + "\x0a\xff"), "", unreadable},

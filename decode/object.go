@@ -34,7 +34,13 @@ type Object struct {
 	VolumeName    string      // of a PersistentVolumeClaim: the PersistentVolume that it is bound to; "" if to none
 	ReclaimPolicy string      // of a PersistentVolume: Retain, Delete or Recycle
 	Definition    *Definition // of a CustomResourceDefinition: what it defines; nil of all others
+	Involved      Involved    // of an Event: the object that it is about
+
+	Reason string // of a Pod why it is in its phase, as "Evicted", mostly ""; of an Event what it tells, as "FailedScheduling"
 }
+
+// Involved is what an Event says of the object that it is about. Some writers leave the UID out.
+type Involved struct{ Kind, Namespace, Name, UID string }
 
 // Definition is what a CustomResourceDefinition says of where its resources are stored.
 type Definition struct {

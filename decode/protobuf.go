@@ -71,6 +71,8 @@ func (d *protobufDecoder) decodeUnknown(message []byte) error {
 	case definitionForm:
 		d.Definition = new(Definition)
 		return inSpec(raw, d.decodeDefinition)
+	case eventForm:
+		return d.decodeEvent(raw)
 	}
 	return nil
 }
@@ -268,8 +270,38 @@ func (d *protobufDecoder) decodePodSpec(message []byte) error {
 func (d *protobufDecoder) decodePodStatus(message []byte) error {
 	r := reader{buf: message}
 	for r.next() {
-		if r.field == 1 {
+		switch r.field {
+		case 1:
 			d.Phase = d.copy(r.bytes())
+		case 4:
+			d.Reason = d.copy(r.bytes())
+		}
+	}
+	return r.err
+}
+
+// decodeEvent reads what only Events have.
+func (d *protobufDecoder) decodeEvent(raw []byte) error {
+	r := reader{buf: raw}
+	for r.next() {
+		switch r.field {
+		case 2:
+			involved := reader{buf: r.bytes()}
+			for involved.next() {
+				switch involved.field {
+				case 1:
+					d.Involved.Kind = d.copy(involved.bytes())
+				case 2:
+					d.Involved.Namespace = d.copy(involved.bytes())
+				case 3:
+					d.Involved.Name = d.copy(involved.bytes())
+				case 4:
+					d.Involved.UID = d.copy(involved.bytes())
+				}
+			}
+			r.message("involvedObject", involved.err)
+		case 3:
+			d.Reason = d.copy(r.bytes())
 		}
 	}
 	return r.err

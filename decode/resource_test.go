@@ -261,3 +261,36 @@ func TestCustomResource(t *testing.T) {
 		}
 	}
 }
+
+func TestNames(t *testing.T) {
+	report := decode.Resource{GroupKind: schema.GroupKind{Group: "policy.example.com", Kind: "Report"}, Path: "policy.example.com/reports", Namespaced: true}
+	if name := report.Name(); name != "reports.policy.example.com" || !report.Called(name) || !report.Called("Report") || report.Called("reports.example.com") {
+		t.Errorf("a custom resource is called %q", name)
+	}
+	names := map[string]bool{}
+	for _, r := range decode.BuiltIns() {
+		kind := r.GroupKind.Kind
+		for _, name := range []string{r.Name(), kind, strings.Split(r.Name(), ".")[0]} {
+			if found, ok := decode.LookupName(name); !ok || found != r {
+				t.Errorf("%q means %v, want %v", name, found, r)
+			}
+		}
+		if names[kind] {
+			t.Errorf("two built-in resources are of kind %s", kind)
+		}
+		names[kind] = true
+	}
+	for name, want := range map[string]string{
+		"deployments.extensions": "deployments", "Events.events.k8s.io": "events", "nodes": "minions", "services": "services/specs",
+		"ingresses": "ingress", "endpoints": "services/endpoints", "Deployment.apps": "deployments",
+	} {
+		if found, ok := decode.LookupName(name); !ok || found.Path != want {
+			t.Errorf("%q means %v, want %s", name, found, want)
+		}
+	}
+	for _, name := range []string{"", "reports", "pods.apps", "deployments.batch", "."} {
+		if found, ok := decode.LookupName(name); ok {
+			t.Errorf("%q means %v", name, found)
+		}
+	}
+}

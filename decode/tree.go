@@ -40,7 +40,8 @@ type treePod struct {
 		} `json:"volumes"`
 	} `json:"spec"`
 	Status struct {
-		Phase string `json:"phase"`
+		Phase  string `json:"phase"`
+		Reason string `json:"reason"`
 	} `json:"status"`
 }
 
@@ -56,6 +57,17 @@ type treeVolume struct {
 	Spec struct {
 		ReclaimPolicy string `json:"persistentVolumeReclaimPolicy"`
 	} `json:"spec"`
+}
+
+// treeEvent is what only Events have.
+type treeEvent struct {
+	InvolvedObject struct {
+		Kind      string `json:"kind"`
+		Namespace string `json:"namespace"`
+		Name      string `json:"name"`
+		UID       string `json:"uid"`
+	} `json:"involvedObject"`
+	Reason string `json:"reason"`
 }
 
 // treeDefinition is what only CustomResourceDefinitions have.
@@ -122,6 +134,10 @@ func decodeTree(unmarshal func(into any) error) (Object, error) {
 		var volume treeVolume
 		err = unmarshal(&volume)
 		o.ReclaimPolicy = volume.Spec.ReclaimPolicy
+	case eventForm:
+		var event treeEvent
+		err = unmarshal(&event)
+		o.Involved, o.Reason = Involved(event.InvolvedObject), event.Reason
 	case definitionForm:
 		var definition treeDefinition
 		err = unmarshal(&definition)
@@ -159,7 +175,7 @@ func (o *Object) setObject(object *treeObject) {
 
 func (o *Object) setPod(pod *treePod) {
 	o.NodeName = pod.Spec.NodeName
-	o.Phase = pod.Status.Phase
+	o.Phase, o.Reason = pod.Status.Phase, pod.Status.Reason
 	for _, volume := range pod.Spec.Volumes {
 		if volume.PersistentVolumeClaim != nil {
 			o.Claims = append(o.Claims, volume.PersistentVolumeClaim.ClaimName)

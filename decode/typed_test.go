@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	kjson "sigs.k8s.io/json"
 
 	"etcdsweep/decode"
@@ -46,8 +47,27 @@ func typed(value []byte) (decode.Object, bool) {
 	case bytes.HasPrefix(bytes.TrimSpace(value), []byte("{")):
 		return typedJSON(value)
 	default:
+		return typedYAML(value)
+	}
+}
+
+// typedYAML reads the metadata and a Pod's fields as the YAML serializer of kube-apiserver does.
+func typedYAML(value []byte) (decode.Object, bool) {
+	if bytes.HasPrefix(value, []byte("k8s:enc:")) {
 		return decode.Object{}, false
 	}
+	serializer := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme(), scheme(), json.SerializerOptions{Yaml: true})
+	var tree unstructured.Unstructured
+	if _, _, err := serializer.Decode(value, nil, &tree); err != nil {
+		return decode.Object{}, false
+	}
+	text, err := tree.MarshalJSON()
+	if err != nil {
+		return decode.Object{}, false
+	}
+	object, ok := typedJSON(text)
+	object.Encoding = decode.YAML
+	return object, ok
 }
 
 func typedProtobuf(body []byte) (decode.Object, bool) {
@@ -105,7 +125,7 @@ func newTyped(apiVersion, kind string) (metav1.Object, bool) {
 	if err != nil || version.Version == "" || kind == "" {
 		return nil, false
 	}
-	looksInto := version.Group == "" && slices.Contains([]string{"Pod", "PersistentVolumeClaim", "PersistentVolume"}, kind)
+	looksInto := version.Group == "" && slices.Contains([]string{"Pod", "PersistentVolumeClaim", "PersistentVolume", "Event"}, kind)
 	if looksInto && version.Version != "v1" {
 		return nil, false
 	}
@@ -150,7 +170,7 @@ func project(encoding decode.Encoding, apiVersion, kind string, object metav1.Ob
 	switch object := object.(type) {
 	case *corev1.Pod:
 		o.NodeName = object.Spec.NodeName
-		o.Phase = string(object.Status.Phase)
+		o.Phase, o.Reason = string(object.Status.Phase), object.Status.Reason
 		for _, volume := range object.Spec.Volumes {
 			if volume.PersistentVolumeClaim != nil {
 				o.Claims = append(o.Claims, volume.PersistentVolumeClaim.ClaimName)
@@ -163,6 +183,10 @@ func project(encoding decode.Encoding, apiVersion, kind string, object metav1.Ob
 		o.VolumeName = object.Spec.VolumeName
 	case *corev1.PersistentVolume:
 		o.ReclaimPolicy = string(object.Spec.PersistentVolumeReclaimPolicy)
+	case *corev1.Event:
+		involved := &object.InvolvedObject
+		o.Involved = decode.Involved{Kind: involved.Kind, Namespace: involved.Namespace, Name: involved.Name, UID: string(involved.UID)}
+		o.Reason = object.Reason
 	case *definition:
 		o.Definition = &decode.Definition{
 			Group: object.Spec.Group, Plural: object.Spec.Names.Plural, Kind: object.Spec.Names.Kind, Scope: object.Spec.Scope,
