@@ -72,17 +72,26 @@ func (c *checksum) hex() string { return hex.EncodeToString(c.tail) }
 
 // Verify reads a whole snapshot and makes sure that it ends in its own hash. The error is a *ChecksumError, or one of reading.
 func Verify(ctx context.Context, path string) (Info, error) {
-	start := time.Now()
 	f, err := os.Open(path)
 	if err != nil {
 		return Info{}, fmt.Errorf("snapshot: %w", err)
 	}
 	defer f.Close() // was only read
+	info, err := verify(ctx, f)
+	if err != nil {
+		return Info{}, fmt.Errorf("snapshot %s: %w", path, err)
+	}
+	return info, nil
+}
+
+// verify reads a snapshot from where it is to its end.
+func verify(ctx context.Context, f io.Reader) (Info, error) {
+	start := time.Now()
 	var sum checksum
 	chunk := make([]byte, ChunkBytes)
 	for {
 		if err := ctx.Err(); err != nil {
-			return Info{}, fmt.Errorf("snapshot %s: %w", path, err)
+			return Info{}, err
 		}
 		n, err := f.Read(chunk)
 		sum.write(chunk[:n])
@@ -90,11 +99,11 @@ func Verify(ctx context.Context, path string) (Info, error) {
 			break
 		}
 		if err != nil {
-			return Info{}, fmt.Errorf("snapshot: %w", err)
+			return Info{}, err
 		}
 	}
 	if err := sum.check(); err != nil {
-		return Info{}, fmt.Errorf("snapshot %s: %w", path, err)
+		return Info{}, err
 	}
 	return Info{Bytes: sum.bytes, SHA256: sum.hex(), Duration: time.Since(start)}, nil
 }

@@ -49,13 +49,20 @@ type File struct {
 // The file is mapped into memory: what is looked up counts as resident, but the kernel takes it back at will.
 func Open(path string) (*File, error) {
 	f, err := open(path)
+	if err == nil {
+		if err = f.seek(); err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", path, err)
 	}
 	return f, nil
 }
 
-func open(path string) (_ *File, err error) {
+// open locks and maps the file. Of its pages only the first two are looked at.
+
+func open(path string) (*File, error) {
 	db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, &LockedError{Path: path}
@@ -64,20 +71,20 @@ func open(path string) (_ *File, err error) {
 		return nil, err
 	}
 	f := &File{path: path, db: db}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}()
 	if f.tx, err = db.Begin(false); err != nil {
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
+	return f, nil
+}
+
+// seek finds where the writes are.
+func (f *File) seek() error {
 	bucket := f.tx.Bucket([]byte("key"))
 	if bucket == nil {
-		return nil, errors.New(`no bucket "key": not a snapshot of etcd`)
+		return errors.New(`no bucket "key": not a snapshot of etcd`)
 	}
 	f.cursor = bucket.Cursor()
-	return f, nil
+	return nil
 }
 
 // Close ends the use of the file.
@@ -131,14 +138,22 @@ func (f *File) Revision() (int64, error) {
 	if k, _ := f.cursor.Last(); len(k) >= revisionBytes {
 		last = mainRevision(k)
 	}
-	if meta := f.tx.Bucket([]byte("meta")); meta != nil {
-		for _, name := range []string{"scheduledCompactRev", "finishedCompactRev"} {
-			if v := meta.Get([]byte(name)); len(v) >= revisionBytes {
-				last = max(last, mainRevision(v))
-			}
+	return max(last, f.compacted()), nil
+}
+
+// compacted returns the revision of the last compaction, done or only begun; 0 without one. What was written before it, and
+// written again up to it, is gone.
+func (f *File) compacted() (revision int64) {
+	meta := f.tx.Bucket([]byte("meta"))
+	if meta == nil {
+		return 0
+	}
+	for _, name := range []string{"scheduledCompactRev", "finishedCompactRev"} {
+		if v := meta.Get([]byte(name)); len(v) >= revisionBytes {
+			revision = max(revision, mainRevision(v))
 		}
 	}
-	return last, nil
+	return revision
 }
 
 // find looks for the write of a key at a revision. What it returns is memory of the file.

@@ -103,7 +103,7 @@ type entry struct {
 }
 
 // database writes a bbolt file as etcd has it.
-func database(t *testing.T, entries []entry, meta map[string]int64) string {
+func database(t testing.TB, entries []entry, meta map[string]int64) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
 	db, err := bolt.Open(path, 0o600, nil)

@@ -19,8 +19,8 @@ import (
 const ChunkBytes = 256 << 10
 
 const (
-	chunks        = 16       // in flight between reading, hashing and writing: 4 MiB
-	syncEachBytes = 16 << 20 // what the kernel may hold back before it is told to write, and again while it does
+	chunks        = 16      // in flight between reading, hashing and writing: 4 MiB
+	syncEachBytes = 4 << 20 // what the kernel may hold back before it is told to write, and again while it does
 )
 
 // Options are what Save does besides. The zero value is ready for use.
@@ -204,7 +204,7 @@ func (e *NoSpaceError) Hint() string {
 // CheckSpace makes sure that a file of need bytes fits into the file system of a directory, as far as this user may fill it.
 // The error is a *NoSpaceError, or that of statfs.
 func CheckSpace(dir string, need int64) error {
-	free, err := freeBytes(dir)
+	free, err := FreeSpace(dir)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,8 @@ func CheckSpace(dir string, need int64) error {
 	return nil
 }
 
-func freeBytes(dir string) (int64, error) {
+// FreeSpace returns how many bytes this user may still write to the file system of a directory.
+func FreeSpace(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("statfs %s: %w", dir, err)
@@ -227,7 +228,7 @@ func spaceError(dir string, written int64, err error) error {
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
-	free, statErr := freeBytes(dir)
+	free, statErr := FreeSpace(dir)
 	if statErr != nil {
 		free = 0
 	}
