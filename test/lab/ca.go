@@ -66,8 +66,9 @@ func (ca *CA) Client(dir, name string, notBefore, notAfter time.Time) (certPath,
 	})
 }
 
-// server makes a certificate that members show to clients and to each other.
-func (ca *CA) server(dir, name string) (certPath, keyPath string, err error) {
+// Server makes a certificate for servers on loopback addresses, which members of a cluster show to each other as well. It is written
+// with its key to dir/name.crt and dir/name.key, and valid as long as the authority.
+func (ca *CA) Server(dir, name string) (certPath, keyPath string, err error) {
 	return ca.issue(dir, name, &x509.Certificate{
 		NotBefore:   ca.cert.NotBefore,
 		NotAfter:    ca.cert.NotAfter,

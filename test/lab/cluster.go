@@ -24,8 +24,9 @@ import (
 const (
 	// startAttempts bounds how often Start picks other ports when something else took one of its own first.
 	startAttempts = 5
-	// readyTimeout is how long a member may take from its start to its first linearizable read.
-	readyTimeout = 60 * time.Second
+	// readyTimeout is how long a member may take from its start to its first linearizable read: one with a million keys reads them
+	// all first.
+	readyTimeout = 3 * time.Minute
 	// tryTimeout is how long one such read may take, and with it how soon the death of a server is noticed.
 	tryTimeout = time.Second
 )
@@ -46,6 +47,7 @@ type Config struct {
 
 	Binary string   // path of the etcd server to run as processes; empty: the etcd library, in this process
 	Args   []string // more flags for Binary
+	Wires  bool     // put wires between the members that can be cut; for a Binary
 
 	PlainText  bool  // http, without certificates
 	QuotaBytes int64 // size of the file from which on etcd refuses to grow; 0: etcd's default
@@ -61,6 +63,7 @@ type Cluster struct {
 	serverCert string
 	serverKey  string
 	members    []*member
+	wires      *wires // nil without Config.Wires
 }
 
 // Start starts a cluster and waits until each member answers linearizable reads. ctx bounds the start, not the cluster's life:
@@ -72,8 +75,8 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	switch {
 	case config.Members != 1 && config.Members != 3:
 		return nil, fmt.Errorf("lab: %d members: want 1 or 3", config.Members)
-	case config.Binary == "" && len(config.Args) > 0:
-		return nil, errors.New("lab: arguments without a binary")
+	case config.Binary == "" && (len(config.Args) > 0 || config.Wires):
+		return nil, errors.New("lab: arguments or wires without a binary")
 	}
 	for attempt := 1; ; attempt++ {
 		cluster, err := start(ctx, config)
@@ -96,6 +99,11 @@ func start(ctx context.Context, config Config) (_ *Cluster, err error) {
 	}()
 	if err := c.addMembers(); err != nil {
 		return nil, err
+	}
+	if config.Wires {
+		if c.wires, err = newWires(c.members); err != nil {
+			return nil, err
+		}
 	}
 	if !config.PlainText {
 		if err := c.issueCertificates(); err != nil {
@@ -134,7 +142,9 @@ func (c *Cluster) addMembers() error {
 			client: scheme + "://" + addresses[2*i],
 			peer:   scheme + "://" + addresses[2*i+1],
 		}
+		m.listen = m.peer
 		m.dir = filepath.Join(c.config.Dir, m.name)
+		m.slow = filepath.Join(c.config.Dir, m.name+".slow")
 		if err := os.Mkdir(m.dir, 0o700); err != nil {
 			return err // before m is a member: what another lab left there is not ours to remove
 		}
@@ -156,7 +166,7 @@ func (c *Cluster) issueCertificates() (err error) {
 	if c.CA, err = NewCA(dir); err != nil {
 		return err
 	}
-	if c.serverCert, c.serverKey, err = c.CA.server(dir, serverName); err != nil {
+	if c.serverCert, c.serverKey, err = c.CA.Server(dir, serverName); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -310,6 +320,7 @@ func (c *Cluster) end(i int, how func(server) error) error {
 	}
 	err := how(m.server)
 	m.server = nil
+	m.running.Store(0)
 	return err
 }
 
@@ -329,6 +340,30 @@ func (c *Cluster) control(i int, how func(*process) error) error {
 	return how(p)
 }
 
+// CutMember cuts member i off from the others until JoinMember: connections between them end, and none is made. Clients reach
+// it as before. It needs Config.Wires.
+func (c *Cluster) CutMember(i int) { c.wires.set(i, true) }
+
+// JoinMember ends CutMember.
+func (c *Cluster) JoinMember(i int) { c.wires.set(i, false) }
+
+// Processes returns the processes of the members that run as such.
+func (c *Cluster) Processes() []int {
+	var pids []int
+	for _, m := range c.members {
+		if pid := m.pid(); pid != 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// SlowDisk makes each sync of member i's log take longer by a duration, until it is given another. The member's binary must be
+// that of BuildServer.
+func (c *Cluster) SlowDisk(i int, by time.Duration) error {
+	return os.WriteFile(c.members[i].slow, []byte(by.String()), 0o600)
+}
+
 // Close kills every member that runs. Certificates, data and logs stay in the lab's directory.
 // What three members of the library had open between them is gone after another five seconds, etcd's read timeout for peers.
 func (c *Cluster) Close() error {
@@ -336,7 +371,11 @@ func (c *Cluster) Close() error {
 	for i := range c.members {
 		group.Go(func() error { return c.KillMember(i) })
 	}
-	return group.Wait()
+	err := group.Wait()
+	if c.wires != nil {
+		err = errors.Join(err, c.wires.close())
+	}
+	return err
 }
 
 // freeAddresses returns n loopback addresses that nobody listens on at the moment.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,8 +37,15 @@ type member struct {
 	dir    string // data
 	client string // URL for clients
 	peer   string // URL for the other members
-	server server // nil unless it runs
+	listen string // URL where it listens for them: peer, unless a wire is between
+	slow   string // file with the time by which its disk is slow
+
+	running atomic.Int64 // the process, 0 if there is none
+	server  server       // nil unless it runs
 }
+
+// pid returns the member's process, 0 if it has none of its own.
+func (m *member) pid() int { return int(m.running.Load()) }
 
 // server is a running etcd: a library or a process.
 type server interface {
@@ -50,7 +58,12 @@ type server interface {
 func (c *Cluster) startServer(m *member) (server, error) {
 	logPath := filepath.Join(c.config.Dir, m.name+".log")
 	if c.config.Binary != "" {
-		return startProcess(c.config.Binary, c.flags(m), logPath)
+		p, err := startProcess(c.config.Binary, c.flags(m), logPath, slowDisk+"="+m.slow)
+		if err != nil {
+			return nil, err
+		}
+		m.running.Store(int64(p.cmd.Process.Pid))
+		return p, nil
 	}
 	config, err := c.embedConfig(m)
 	if err != nil {
@@ -141,7 +154,7 @@ func (c *Cluster) flags(m *member) []string {
 		"--data-dir=" + m.dir,
 		"--listen-client-urls=" + m.client,
 		"--advertise-client-urls=" + m.client,
-		"--listen-peer-urls=" + m.peer,
+		"--listen-peer-urls=" + m.listen,
 		"--initial-advertise-peer-urls=" + m.peer,
 		"--initial-cluster=" + c.initialCluster(),
 		"--initial-cluster-token=" + clusterToken,
@@ -168,7 +181,7 @@ func (c *Cluster) flags(m *member) []string {
 
 // startProcess starts binary, with its output in the file at logPath. Of this process's environment the process gets all but
 // etcd's own variables, which would contradict its flags.
-func startProcess(binary string, flags []string, logPath string) (*process, error) {
+func startProcess(binary string, flags []string, logPath string, environment ...string) (*process, error) {
 	log, err := openLog(logPath)
 	if err != nil {
 		return nil, err
@@ -177,6 +190,7 @@ func startProcess(binary string, flags []string, logPath string) (*process, erro
 	cmd := exec.Command(binary, flags...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ETCD") })
+	cmd.Env = append(cmd.Env, environment...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:   true,            // Ctrl-C is for us: we stop the servers, in our order
 		Pdeathsig: syscall.SIGKILL, // a test that panics leaves no server behind
