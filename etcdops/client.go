@@ -30,6 +30,10 @@ const MaxSendBytes = 16 << 20
 // maxReconnectDelay bounds grpc's back-off to a member that was lost: its default of two minutes would outlast the incident.
 const maxReconnectDelay = 3 * time.Second
 
+// maxUnaryTries is how often client/v3 makes a request that changes nothing at one endpoint: again after its token has expired. Its
+// default of 100 would hold on to an endpoint that is gone for seconds.
+const maxUnaryTries = 2
+
 // Config says how to reach a cluster. Its fields mean what etcdctl's flags of the same names mean.
 type Config struct {
 	// Endpoints are members' client addresses: host:port, http://host:port, https://host:port, unix://path or unixs://path.
@@ -44,6 +48,13 @@ type Config struct {
 	InsecureSkipVerify bool // believe any server certificate; whoever sets it is to be warned
 
 	Username, Password string // both or none
+
+	// MetricsEndpoints are http:// or https:// URLs where members serve their metrics, in whatever order. They are looked for at the
+	// client addresses, and where kubeadm has them, as well.
+	MetricsEndpoints []string
+
+	// Opener opens the encrypted values that are read; nil leaves them closed. A client that Connect returns closes it.
+	Opener Opener
 
 	DialTimeout      time.Duration // for a connection with its TLS handshake, and for logging in
 	CommandTimeout   time.Duration // for one short request
@@ -71,20 +82,26 @@ func (cfg Config) withDefaults() Config {
 
 // Client is a connection to a cluster. It is safe for concurrent use.
 type Client struct {
-	etcd *clientv3.Client // balances over the endpoints that answered
+	etcd *clientv3.Client // of all endpoints that answered, for what any member can tell; its context is the client's life
 	cfg  Config           // complete, with Endpoints normalised and reduced to those that answered
 	tls  *tls.Config      // nil for plain text
 
 	mu    sync.Mutex
 	links map[string]*link // connections to one member each, by normalised endpoint
 
+	elsewhere []place // what is kept in other etcds
+
+	roster  roster        // who the members are, and where
+	route   route         // which of them requests go to
+	metrics *listeners    // where they serve their metrics
+	hold    hold          // slows large reads
 	streams streamSupport // endpoints that do not know RangeStream
 	txnOps  txnLimit      // operations that a transaction may have
 }
 
 // Connect opens a cluster after it has made sure, at each endpoint by itself, that an etcd answers there and accepts the credentials.
 // The endpoints that don't are returned beside the client, each with its cause, and the client leaves them alone.
-// If none answers the error is a *NoEndpointError; if the configuration makes no sense, a *ConfigError.
+// If none answers the error is a *NoEndpointError; if the configuration makes no sense, or names members of different clusters, a *ConfigError.
 //
 // The context bounds Connect, not the client: that lives until Close.
 func Connect(ctx context.Context, cfg Config) (*Client, []*EndpointError, error) {
@@ -97,9 +114,15 @@ func Connect(ctx context.Context, cfg Config) (*Client, []*EndpointError, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	good, bad := probeAll(ctx, cfg, tlsConfig, addresses)
-	if err := ctx.Err(); err != nil {
-		return nil, nil, fmt.Errorf("connect: %w", err)
+	if cfg.MetricsEndpoints, err = cfg.metricsEndpoints(); err != nil {
+		return nil, nil, err
+	}
+	good, bad, err := probeAll(ctx, cfg, tlsConfig, addresses)
+	if ctx.Err() != nil {
+		return nil, nil, fmt.Errorf("connect: %w", ctx.Err())
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	if len(good) == 0 {
 		return nil, nil, &NoEndpointError{Endpoints: bad}
@@ -109,21 +132,30 @@ func Connect(ctx context.Context, cfg Config) (*Client, []*EndpointError, error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect: %w", err)
 	}
-	return &Client{etcd: etcd, cfg: cfg, tls: tlsConfig, links: make(map[string]*link)}, bad, nil
+	return &Client{etcd: etcd, cfg: cfg, tls: tlsConfig, links: make(map[string]*link), metrics: newListeners(cfg, tlsConfig)}, bad, nil
 }
 
 // Endpoints returns the endpoints that answered at Connect, each as scheme://address.
 func (c *Client) Endpoints() []string { return c.etcd.Endpoints() }
 
-// Close ends every connection of the client, those made by at included. Requests in flight fail.
+// Close ends every connection of the client, those made by at included, and its opener. Requests in flight fail.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
+	for _, p := range c.elsewhere {
+		if p.client != nil {
+			errs = append(errs, p.client.Close())
+		}
+	}
 	for _, l := range c.links {
 		errs = append(errs, closeEtcd(l.etcd))
 	}
 	clear(c.links)
+	c.metrics.close()
+	if c.cfg.Opener != nil {
+		errs = append(errs, c.cfg.Opener.Close())
+	}
 	return errors.Join(append(errs, closeEtcd(c.etcd))...)
 }
 
@@ -146,6 +178,12 @@ func (c *Client) at(endpoint string) (*clientv3.Client, error) {
 
 // link returns the connection to one endpoint, made when it is first asked for. The error names the endpoint.
 func (c *Client) link(endpoint string) (*link, error) {
+	c.mu.Lock()
+	known := c.links[endpoint]
+	c.mu.Unlock()
+	if known != nil { // as it is for every request but the first
+		return known, nil
+	}
 	a, err := parseAddress(endpoint, c.tls != nil)
 	if err != nil {
 		return nil, err
@@ -195,6 +233,7 @@ func (cfg Config) dial(ctx context.Context, tlsConfig *tls.Config, endpoints []s
 		DialTimeout:          cfg.DialTimeout,
 		DialKeepAliveTime:    cfg.KeepAliveTime,
 		DialKeepAliveTimeout: cfg.KeepAliveTimeout,
+		MaxUnaryRetries:      maxUnaryTries,
 		MaxCallSendMsgSize:   MaxSendBytes,
 		MaxCallRecvMsgSize:   math.MaxInt32,
 		Logger:               zap.NewNop(),

@@ -307,7 +307,7 @@ func TestConnectWithAuthentication(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	good := etcdops.Config{Endpoints: cluster.Endpoints(), Username: "root", Password: "secret", DialTimeout: 5 * time.Second} // bcrypt takes its time
+	good := etcdops.Config{Endpoints: cluster.Endpoints(), Username: "root", Password: "secret", DialTimeout: 30 * time.Second} // bcrypt takes its time
 
 	t.Run("root", func(t *testing.T) {
 		labtest.NoLeaks(t)
@@ -426,6 +426,13 @@ func TestConfigurationsThatMakeNoSense(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { misconfigured(t, c.cfg, []string{c.want}, c.hint) })
 	}
+}
+
+// Members of two clusters are no cluster: a key of one would pass for gone whenever the other is asked.
+func TestEndpointsOfTwoClusters(t *testing.T) {
+	one, other := start(t, lab.Config{PlainText: true}), start(t, lab.Config{PlainText: true})
+	cfg := etcdops.Config{Endpoints: append(one.Endpoints(), other.Endpoints()...)}
+	misconfigured(t, cfg, append(cfg.Endpoints, "different clusters"), "one cluster")
 }
 
 // misconfigured makes sure that the configuration is refused with these words.

@@ -10,8 +10,19 @@ import (
 
 // Count returns how many keys there are under a prefix, linearizably. No key is sent; the server walks its index.
 func (c *Client) Count(ctx context.Context, prefix string) (int64, error) {
-	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return c.etcd.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	keeper, err := c.keeperOf(prefix)
+	if err != nil {
+		return 0, fmt.Errorf("count %s: %w", prefix, err)
+	}
+	if places := keeper.placesUnder(prefix); len(places) > 0 {
+		return c.countSpread(ctx, prefix, places)
+	}
+	return keeper.count(ctx, prefix)
+}
+
+func (c *Client) count(ctx context.Context, prefix string) (int64, error) {
+	response, err := repeated(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.GetResponse, error) {
+		return etcd.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	})
 	if err != nil {
 		return 0, fmt.Errorf("count %s: %w", prefix, err)
@@ -35,11 +46,20 @@ func (c *Client) CountEach(ctx context.Context, prefixes []string) ([]int64, err
 			continue
 		}
 		for _, prefix := range some {
-			n, err := c.Count(ctx, prefix)
+			n, err := c.count(ctx, prefix)
 			if err != nil {
 				return nil, err
 			}
 			counts = append(counts, n)
+		}
+	}
+	for i, prefix := range prefixes {
+		if c.placeOf(prefix) == nil && len(c.placesUnder(prefix)) == 0 {
+			continue
+		}
+		var err error
+		if counts[i], err = c.Count(ctx, prefix); err != nil {
+			return nil, err
 		}
 	}
 	return counts, nil
@@ -50,8 +70,8 @@ func (c *Client) countTogether(ctx context.Context, prefixes []string) ([]int64,
 	for _, prefix := range prefixes {
 		ops = append(ops, clientv3.OpGet(prefix, clientv3.WithPrefix(), clientv3.WithCountOnly()))
 	}
-	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return c.etcd.Txn(ctx).Then(ops...).Commit()
+	response, err := repeated(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.TxnResponse, error) {
+		return etcd.Txn(ctx).Then(ops...).Commit()
 	})
 	if err != nil {
 		return nil, err

@@ -18,8 +18,11 @@ import (
 // says for certain that nothing was made; one that is rpctypes' ErrLeaseNotFound, that the lease has expired. After any other
 // error the key may be there: read it again, and compare its value, before counting it.
 func (c *Client) CreateIf(ctx context.Context, key string, value []byte, lease int64) (createdAt int64, current *decode.Record, err error) {
-	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return c.etcd.Txn(ctx).
+	if err := c.notWritten(key); err != nil {
+		return 0, nil, fmt.Errorf("create %s: %w", key, err)
+	}
+	response, err := once(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.TxnResponse, error) {
+		return etcd.Txn(ctx).
 			If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
 			Then(clientv3.OpPut(key, string(value), clientv3.WithLease(clientv3.LeaseID(lease)))).
 			Else(clientv3.OpGet(key)).
@@ -35,7 +38,10 @@ func (c *Client) CreateIf(ctx context.Context, key string, value []byte, lease i
 	if len(kvs) == 0 { // no etcd answers so
 		return 0, nil, fmt.Errorf("create %s: etcd says that it is there, and does not show it", key)
 	}
-	r := record(kvs[0])
+	r, err := c.record(ctx, kvs[0])
+	if err != nil {
+		return 0, nil, err
+	}
 	return 0, &r, nil
 }
 
@@ -47,8 +53,8 @@ func (c *Client) LeaseLeft(ctx context.Context, id int64) (left time.Duration, f
 	if id == 0 {
 		return 0, false, nil
 	}
-	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.LeaseTimeToLiveResponse, error) {
-		return c.etcd.TimeToLive(ctx, clientv3.LeaseID(id))
+	response, err := repeated(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.LeaseTimeToLiveResponse, error) {
+		return etcd.TimeToLive(ctx, clientv3.LeaseID(id))
 	})
 	if err != nil {
 		return 0, false, fmt.Errorf("read lease %x: %w", id, classify(err, "a login"))
@@ -65,8 +71,8 @@ func (c *Client) GrantLease(ctx context.Context, ttl time.Duration) (id int64, e
 	if ttl <= 0 {
 		return 0, fmt.Errorf("grant a lease of %v: want more than 0", ttl)
 	}
-	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.LeaseGrantResponse, error) {
-		return c.etcd.Grant(ctx, int64(math.Ceil(ttl.Seconds())))
+	response, err := once(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.LeaseGrantResponse, error) {
+		return etcd.Grant(ctx, int64(math.Ceil(ttl.Seconds())))
 	})
 	if err != nil {
 		return 0, fmt.Errorf("grant a lease of %v: %w", ttl, classify(err, "a login"))

@@ -108,6 +108,16 @@ func (e *EndpointError) Unwrap() error { return e.Err }
 // Hint says, in one line, what to mend and with which flag.
 func (e *EndpointError) Hint() string { return e.advice }
 
+// Gone reports whether nobody is at the endpoint, or was lost there on the way, so that another member may do better.
+func (e *EndpointError) Gone() bool {
+	switch e.Cause {
+	case CauseRefused, CauseUnreachable, CauseSilent, CauseClosed:
+		return true
+	default:
+		return false
+	}
+}
+
 // NoEndpointError is a cluster of which no endpoint can be used.
 type NoEndpointError struct {
 	Endpoints []*EndpointError // never empty

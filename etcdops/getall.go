@@ -4,23 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc/codes"
 
 	"etcdsweep/decode"
 )
 
 const (
-	maxTxnOps    = 128 // operations in a transaction that a server allows by default: embed.DefaultMaxTxnOps
-	readsAtOnce  = 4   // transactions of one GetAll in flight
-	againAtLeast = 25 * time.Millisecond
+	maxTxnOps   = 128 // operations in a transaction that a server allows by default: embed.DefaultMaxTxnOps
+	readsAtOnce = 4   // transactions of one GetAll in flight
 )
 
 // txnLimit is the most operations in a transaction that the servers are known to allow. It only goes down.
@@ -52,6 +48,13 @@ func (l *txnLimit) refused(n int) int {
 //
 // Each transaction has the command timeout, and is repeated within it while no member answers. Errors are those of [Client.Get].
 func (c *Client) GetAll(ctx context.Context, keys []string) ([]*decode.Record, error) {
+	if len(c.elsewhere) > 0 {
+		return c.getAllSpread(ctx, keys)
+	}
+	return c.getAll(ctx, keys)
+}
+
+func (c *Client) getAll(ctx context.Context, keys []string) ([]*decode.Record, error) {
 	records := make([]*decode.Record, len(keys))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readsAtOnce)
@@ -88,8 +91,11 @@ func (c *Client) getOnce(ctx context.Context, keys []string, into []*decode.Reco
 	for i, key := range keys {
 		gets[i] = clientv3.OpGet(key)
 	}
-	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return c.readTxn(ctx, gets)
+	if err := c.hold.read(ctx, 0); err != nil {
+		return err
+	}
+	response, err := repeated(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.TxnResponse, error) {
+		return etcd.Txn(ctx).Then(gets...).Commit()
 	})
 	if err != nil {
 		what := keys[0]
@@ -98,29 +104,16 @@ func (c *Client) getOnce(ctx context.Context, keys []string, into []*decode.Reco
 		}
 		return fmt.Errorf("get %s: %w", what, classify(err, readOf(what)))
 	}
+	bytes := 0
 	for i, r := range response.Responses {
 		if kvs := r.GetResponseRange().Kvs; len(kvs) > 0 {
-			record := record(kvs[0])
+			record, err := c.record(ctx, kvs[0])
+			if err != nil {
+				return err
+			}
 			into[i] = &record
+			bytes += len(record.Key) + len(record.Value)
 		}
 	}
-	return nil
-}
-
-// readTxn makes a transaction that only reads, again and again while no member answers, until ctx ends. client/v3 does so for
-// a plain Get, but not for a transaction, which might write.
-func (c *Client) readTxn(ctx context.Context, gets []clientv3.Op) (*clientv3.TxnResponse, error) {
-	for {
-		response, err := c.etcd.Txn(ctx).Then(gets...).Commit()
-		if err == nil || errorCode(err) != codes.Unavailable {
-			return response, err
-		}
-		timer := time.NewTimer(againAtLeast + rand.N(againAtLeast))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, err
-		}
-	}
+	return c.hold.read(ctx, bytes)
 }

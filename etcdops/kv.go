@@ -16,23 +16,35 @@ import (
 
 // Get reads one key, linearizably. It returns nil if the key is absent.
 func (c *Client) Get(ctx context.Context, key string) (*decode.Record, error) {
-	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return c.etcd.Get(ctx, key)
+	return c.GetAt(ctx, key, 0)
+}
+
+// GetAt is Get at a revision, 0 for the newest. The error is a *RevisionError if etcd does not have it.
+func (c *Client) GetAt(ctx context.Context, key string, revision int64) (*decode.Record, error) {
+	c, err := c.keeperOf(key)
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", key, err)
+	}
+	response, err := repeated(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.GetResponse, error) {
+		return etcd.Get(ctx, key, clientv3.WithRev(revision))
 	})
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", key, classify(err, readOf(key)))
+		return nil, fmt.Errorf("get %s: %w", key, atRevision(revision, classify(err, readOf(key))))
 	}
 	if len(response.Kvs) == 0 {
 		return nil, nil
 	}
-	r := record(response.Kvs[0])
+	r, err := c.record(ctx, response.Kvs[0])
+	if err != nil {
+		return nil, err
+	}
 	return &r, nil
 }
 
 // Revision returns the cluster's newest revision, by a linearizable read of any key that the user may read: it answers
 // only while there is a quorum.
 func (c *Client) Revision(ctx context.Context, key string) (int64, error) {
-	revision, err := currentRevision(ctx, c.etcd, c.cfg.CommandTimeout, key)
+	revision, err := repeated(ctx, c, revisionAt(key))
 	if err != nil {
 		return 0, fmt.Errorf("read the revision at %s: %w", key, classify(err, readOf(key)))
 	}
@@ -47,8 +59,11 @@ func (c *Client) Revision(ctx context.Context, key string) (int64, error) {
 // neither. A *RefusedError says for certain that nothing was deleted. After any other error the delete may have happened or
 // not: read the key again before counting it.
 func (c *Client) DeleteIf(ctx context.Context, key string, createRevision, modRevision int64) (deletedAt int64, current *decode.Record, err error) {
-	response, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.TxnResponse, error) {
-		return c.etcd.Txn(ctx).
+	if err := c.notWritten(key); err != nil {
+		return 0, nil, fmt.Errorf("delete %s: %w", key, err)
+	}
+	response, err := once(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.TxnResponse, error) {
+		return etcd.Txn(ctx).
 			If(
 				clientv3.Compare(clientv3.CreateRevision(key), "=", createRevision),
 				clientv3.Compare(clientv3.ModRevision(key), "=", modRevision),
@@ -64,21 +79,24 @@ func (c *Client) DeleteIf(ctx context.Context, key string, createRevision, modRe
 		return response.Header.Revision, nil, nil
 	}
 	if kvs := response.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
-		r := record(kvs[0])
+		r, err := c.record(ctx, kvs[0])
+		if err != nil {
+			return 0, nil, err
+		}
 		return 0, &r, nil
 	}
 	return 0, nil, nil
 }
 
-// currentRevision learns the revision by the cheapest linearizable read there is: one key, counted.
-func currentRevision(ctx context.Context, etcd *clientv3.Client, timeout time.Duration, key string) (int64, error) {
-	response, err := within(ctx, timeout, func(ctx context.Context) (*clientv3.GetResponse, error) {
-		return etcd.Get(ctx, key, clientv3.WithCountOnly())
-	})
-	if err != nil {
-		return 0, err
+// revisionAt is the request for the revision: the cheapest linearizable read there is, of one key, counted.
+func revisionAt(key string) func(context.Context, *clientv3.Client) (int64, error) {
+	return func(ctx context.Context, etcd *clientv3.Client) (int64, error) {
+		response, err := etcd.Get(ctx, key, clientv3.WithCountOnly())
+		if err != nil {
+			return 0, err
+		}
+		return response.Header.Revision, nil
 	}
-	return response.Header.Revision, nil
 }
 
 // within makes one request, with a time limit of its own.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -52,18 +54,19 @@ func (l *link) connect(ctx context.Context, _ string) (net.Conn, error) {
 }
 
 // ping makes sure that an etcd answers that accepts the credentials. It asks as `etcdctl endpoint health` does, though without quorum:
-// one key that anybody may name. What etcd itself says against it, such as a missing permission, is an answer too.
-func (l *link) ping(ctx context.Context) error {
-	_, err := etcdserverpb.NewKVClient(l.etcd.ActiveConnection()).Range(ctx,
+// one key that anybody may name. What etcd itself says against it, such as a missing permission, is an answer too; only then the ID of the
+// cluster is not told, and 0.
+func (l *link) ping(ctx context.Context) (clusterID uint64, err error) {
+	response, err := etcdserverpb.NewKVClient(l.etcd.ActiveConnection()).Range(ctx,
 		&etcdserverpb.RangeRequest{Key: []byte("health"), Serializable: true}, grpc.WaitForReady(false))
 	var etcdError rpctypes.EtcdError
 	switch err = rpctypes.Error(err); {
 	case err == nil:
-		return nil
+		return response.GetHeader().GetClusterId(), nil
 	case errors.As(err, &etcdError) && !loginRefused(err):
-		return nil
+		return 0, nil
 	}
-	return l.diagnose(ctx, err)
+	return 0, l.diagnose(ctx, err)
 }
 
 // status asks the member for its status. Unlike client/v3's Status it uses the connection that stands, and it doesn't wait for one that can't be made.
@@ -75,14 +78,24 @@ func (l *link) status(ctx context.Context) (*etcdserverpb.StatusResponse, error)
 	return response, nil
 }
 
-// probeAll pings every endpoint at once and returns, in their order, those that answer and what is wrong with the others.
-func probeAll(ctx context.Context, cfg Config, tlsConfig *tls.Config, addresses []address) (good []string, bad []*EndpointError) {
-	errs := make([]error, len(addresses))
+// probeAll pings every endpoint at once and returns, in their order, those that answer and what is wrong with the others. The error
+// is a *ConfigError for endpoints of different clusters: what stands in one would pass for gone whenever the other is asked.
+func probeAll(ctx context.Context, cfg Config, tlsConfig *tls.Config, addresses []address) (good []string, bad []*EndpointError, err error) {
+	errs, clusters := make([]error, len(addresses)), make([]uint64, len(addresses))
 	var wg sync.WaitGroup
 	for i, a := range addresses {
-		wg.Go(func() { errs[i] = probe(ctx, cfg, tlsConfig, a) })
+		wg.Go(func() { clusters[i], errs[i] = probe(ctx, cfg, tlsConfig, a) })
 	}
 	wg.Wait()
+	first := slices.IndexFunc(clusters, func(id uint64) bool { return id != 0 })
+	for i, id := range clusters {
+		if id != 0 && id != clusters[first] {
+			return nil, nil, &ConfigError{
+				fmt.Errorf("endpoints %s and %s: members of different clusters, %x and %x", addresses[first], addresses[i], clusters[first], id),
+				"name members of one cluster in --endpoints: the one that holds the pods",
+			}
+		}
+	}
 	for i, a := range addresses {
 		var e *EndpointError
 		switch {
@@ -94,18 +107,19 @@ func probeAll(ctx context.Context, cfg Config, tlsConfig *tls.Config, addresses 
 			bad = append(bad, &EndpointError{Endpoint: a.String(), Err: errs[i]})
 		}
 	}
-	return good, bad
+	return good, bad, nil
 }
 
 // probe pings one endpoint, over a connection of its own.
-func probe(ctx context.Context, cfg Config, tlsConfig *tls.Config, a address) error {
+func probe(ctx context.Context, cfg Config, tlsConfig *tls.Config, a address) (clusterID uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout+cfg.CommandTimeout)
 	defer cancel()
 	l, err := dialLink(ctx, cfg, tlsConfig, a)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return errors.Join(l.ping(ctx), closeEtcd(l.etcd))
+	clusterID, err = l.ping(ctx)
+	return clusterID, errors.Join(err, closeEtcd(l.etcd))
 }
 
 // trouble remembers why the last connection of a link broke. It is safe for concurrent use.

@@ -20,18 +20,23 @@ import (
 type ScanOptions struct {
 	KeysOnly bool // leave the values out
 
-	// PageBytes is the size that a page aims at, 2 MiB if 0. The first page guesses at the size of values, later ones go by
+	// PageBytes is the size that a page aims at. If 0 it is 2 MiB, and grows with what was read, up to 8 MiB: the more keys are left
+	// for the server to count, the fewer pages there should be. The first page guesses at the size of values, later ones go by
 	// the mean of what was read.
 	PageBytes int
 	// PageKeys is the most keys in a page: 10,000 if 0, 20,000 with KeysOnly. Every page makes the server count all
 	// keys that are left of the range, so small pages are quadratic.
 	PageKeys int
+	// Revision is read, and no other: without it the newest, and on after a compaction.
+	Revision int64
 	// NoStream reads by pages even where the endpoint has RangeStream (etcd 3.7).
 	NoStream bool
 }
 
 const (
 	defaultPageBytes    = 2 << 20
+	largestPageBytes    = 8 << 20
+	pagePart            = 32 // of what was read a page may be this part, once that is more than defaultPageBytes
 	defaultPageKeys     = 10_000
 	defaultPageKeysOnly = 20_000
 	firstPageKeys       = 500 // until the size of a value is known
@@ -42,9 +47,6 @@ const (
 )
 
 func (o ScanOptions) withDefaults() ScanOptions {
-	if o.PageBytes == 0 {
-		o.PageBytes = defaultPageBytes
-	}
 	if o.PageKeys == 0 {
 		o.PageKeys = defaultPageKeys
 		if o.KeysOnly {
@@ -66,7 +68,7 @@ func (c *Client) ScanKeys(ctx context.Context, prefix string) iter.Seq2[decode.R
 
 // ScanWith yields every record under prefix in the order of their keys, each key at most once.
 //
-// All records are of one revision, unless that revision is compacted meanwhile: kube-apiserver compacts every five
+// All records are of one revision, unless that was not asked for and is compacted meanwhile: kube-apiserver compacts every five
 // minutes, so starting over might never end. The scan then goes on from its last key at the newest revision, and each
 // record tells its own. The next page is fetched while the consumer works on this one; memory depends on the size of a
 // page, not on the number of keys. The scan moves to the next endpoint when its own stops answering.
@@ -74,14 +76,29 @@ func (c *Client) ScanKeys(ctx context.Context, prefix string) iter.Seq2[decode.R
 // An error is yielded once, as the last pair. Breaking off the loop, or cancelling ctx, ends the reads before the
 // iterator returns.
 func (c *Client) ScanWith(ctx context.Context, prefix string, opts ScanOptions) iter.Seq2[decode.Record, error] {
+	keeper, err := c.keeperOf(prefix)
+	if err != nil {
+		return func(yield func(decode.Record, error) bool) {
+			yield(decode.Record{}, fmt.Errorf("scan %s: %w", prefix, err))
+		}
+	}
+	if places := keeper.placesUnder(prefix); len(places) > 0 {
+		return keeper.scanSpread(ctx, prefix, opts, places)
+	}
+	return keeper.scanOwn(ctx, prefix, opts)
+}
+
+// scanOwn is a scan of this client's own etcd.
+func (c *Client) scanOwn(ctx context.Context, prefix string, opts ScanOptions) iter.Seq2[decode.Record, error] {
 	return func(yield func(decode.Record, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		s := &scan{
-			client: c,
-			opts:   opts.withDefaults(),
-			next:   prefix,
-			end:    clientv3.GetPrefixRangeEnd(prefix),
-			pages:  make(chan []*mvccpb.KeyValue),
+			client:   c,
+			opts:     opts.withDefaults(),
+			next:     prefix,
+			end:      clientv3.GetPrefixRangeEnd(prefix),
+			revision: opts.Revision,
+			pages:    make(chan []*mvccpb.KeyValue),
 		}
 		var err error
 		go func() {
@@ -95,13 +112,14 @@ func (c *Client) ScanWith(ctx context.Context, prefix string, opts ScanOptions) 
 		}()
 		for page := range s.pages {
 			for _, kv := range page {
-				if !yield(record(kv), nil) {
+				r, err := c.record(ctx, kv)
+				if !yield(r, err) || err != nil {
 					return
 				}
 			}
 		}
 		if err != nil {
-			yield(decode.Record{}, fmt.Errorf("scan %s: %w", prefix, classify(err, readUnder(prefix))))
+			yield(decode.Record{}, fmt.Errorf("scan %s: %w", prefix, atRevision(opts.Revision, classify(err, readUnder(prefix)))))
 		}
 	}
 }
@@ -122,10 +140,13 @@ type scan struct {
 // run reads to the end of the range, from one endpoint after the other as they fail. It goes round them again, after a
 // while, until several rounds have brought nothing: an election costs a second, a sweep must not end for it.
 func (s *scan) run(ctx context.Context) error {
+	if err := s.client.hold.read(ctx, 0); err != nil {
+		return err
+	}
 	for idle := 0; ; idle++ {
 		var failed []error
-		before := s.keys
-		for _, endpoint := range s.client.Endpoints() {
+		before, began := s.keys, time.Now()
+		for _, endpoint := range s.client.order(ctx) {
 			err := s.readFrom(ctx, endpoint)
 			if err == nil || ctx.Err() != nil || !endpointFault(err) {
 				return err
@@ -138,6 +159,7 @@ func (s *scan) run(ctx context.Context) error {
 		if idle == maxIdleRounds {
 			return lineError(failed)
 		}
+		s.client.suspect(ctx, began) // so that the next round goes by what is so now
 		timer := time.NewTimer(firstRoundWait<<idle + rand.N(firstRoundWait))
 		select {
 		case <-timer.C:
@@ -157,7 +179,10 @@ func (s *scan) readFrom(ctx context.Context, endpoint string) error {
 	for {
 		if s.revision == 0 {
 			// A stream tells its revision only at its end, so it is learned before.
-			if s.revision, err = currentRevision(ctx, etcd, s.client.cfg.CommandTimeout, s.next); err != nil {
+			s.revision, err = within(ctx, s.client.cfg.CommandTimeout, func(ctx context.Context) (int64, error) {
+				return revisionAt(s.next)(ctx, etcd)
+			})
+			if err != nil {
 				return err
 			}
 		}
@@ -170,35 +195,43 @@ func (s *scan) readFrom(ctx context.Context, endpoint string) error {
 		} else {
 			err = s.paged(ctx, etcd)
 		}
-		if !errors.Is(err, rpctypes.ErrCompacted) {
+		if !errors.Is(err, rpctypes.ErrCompacted) || s.opts.Revision != 0 {
 			return err
 		}
 		s.revision = 0
 	}
 }
 
-// stream reads the rest of the range by one RangeStream.
+// stream reads the rest of the range by one RangeStream. One that brings nothing for a command timeout has stalled.
 func (s *scan) stream(ctx context.Context, etcd *clientv3.Client) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timeout := s.client.cfg.CommandTimeout
+	stalled := time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) })
+	defer stalled.Stop()
 	responses, err := etcd.GetStream(ctx, s.next, s.rangeOptions()...)
 	if err != nil {
-		cancel()
 		return rpctypes.Error(err)
 	}
 	defer func() {
-		cancel()
+		cancel(nil)
 		for range responses { // client/v3 blocks in its send otherwise, for ever
 		}
 	}()
 	for response := range responses {
-		if err := response.Err(); err != nil {
+		stalled.Stop()
+		switch err := response.Err(); {
+		case err != nil && ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
 			return rpctypes.Error(err)
 		}
 		if err := s.deliver(ctx, response.Kvs); err != nil {
 			return err
 		}
+		stalled.Reset(timeout)
 	}
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // paged reads the rest of the range page by page.
@@ -237,11 +270,15 @@ func (s *scan) pageLimit() int64 {
 	if s.keys == 0 {
 		return min(firstPageKeys, most)
 	}
+	size := int64(s.opts.PageBytes)
+	if size == 0 {
+		size = min(max(s.bytes/pagePart, defaultPageBytes), largestPageBytes)
+	}
 	mean := max(s.bytes/s.keys, 1)
-	return min(max(int64(s.opts.PageBytes)/mean, minPageKeys), most)
+	return min(max(size/mean, minPageKeys), most)
 }
 
-// deliver hands a page to the consumer and moves the range past it.
+// deliver hands a page to the consumer, moves the range past it, and waits until more may be read.
 func (s *scan) deliver(ctx context.Context, page []*mvccpb.KeyValue) error {
 	if len(page) == 0 {
 		return nil
@@ -251,21 +288,12 @@ func (s *scan) deliver(ctx context.Context, page []*mvccpb.KeyValue) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	for _, kv := range page {
-		s.bytes += int64(len(kv.Key) + len(kv.Value))
-	}
 	s.keys += int64(len(page))
 	s.next = string(page[len(page)-1].Key) + "\x00"
-	return nil
-}
-
-func record(kv *mvccpb.KeyValue) decode.Record {
-	return decode.Record{
-		Key:            string(kv.Key),
-		Value:          kv.Value,
-		CreateRevision: kv.CreateRevision,
-		ModRevision:    kv.ModRevision,
-		Version:        kv.Version,
-		Lease:          kv.Lease,
+	bytes := 0
+	for _, kv := range page {
+		bytes += len(kv.Key) + len(kv.Value)
 	}
+	s.bytes += int64(bytes)
+	return s.client.hold.read(ctx, bytes)
 }

@@ -2,9 +2,11 @@ package etcdops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -67,39 +69,45 @@ func (m *Member) backlog() uint64 {
 	return m.RaftIndex - m.RaftAppliedIndex
 }
 
-// Snapshot opens the snapshot stream of exactly the member at this endpoint: a bbolt file, and behind it 32 bytes of SHA-256. How long it is
-// nobody says beforehand. It doesn't wait for a member that is down. The caller closes the stream, at whatever point; ctx ends it too.
-// With authentication turned on it needs the role root.
+// Snapshot opens the snapshot stream of exactly the member at this endpoint: a bbolt file, and behind it 32 bytes of
+// SHA-256. How long it is nobody says beforehand. It doesn't wait for a member that is down, nor longer than CommandTimeout for
+// one that hangs. The caller closes the stream, at whatever point; ctx ends it too. With authentication turned on it needs the
+// role root.
 func (c *Client) Snapshot(ctx context.Context, endpoint string) (io.ReadCloser, error) {
 	l, err := c.link(endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	// Not by client/v3's Snapshot: that retries for ever while nothing has come yet, and needs a goroutine and a pipe.
 	stream, err := etcdserverpb.NewMaintenanceClient(l.etcd.ActiveConnection()).Snapshot(ctx, &etcdserverpb.SnapshotRequest{}, grpc.WaitForReady(false))
 	if err != nil {
-		cancel()
+		cancel(nil)
 		return nil, fmt.Errorf("snapshot: %w", l.diagnose(ctx, rpctypes.Error(err)))
 	}
-	return &snapshotStream{ctx: ctx, cancel: cancel, link: l, stream: stream}, nil
+	return &snapshotStream{ctx: ctx, cancel: cancel, patience: c.cfg.CommandTimeout, link: l, stream: stream}, nil
 }
 
 // snapshotStream reads the blobs of a snapshot as one file.
 type snapshotStream struct {
-	ctx    context.Context // of the stream
-	cancel context.CancelFunc
-	link   *link
-	stream grpc.ServerStreamingClient[etcdserverpb.SnapshotResponse]
-	rest   []byte // of the last blob
+	ctx      context.Context // of the stream
+	cancel   context.CancelCauseFunc
+	patience time.Duration // for one blob
+	link     *link
+	stream   grpc.ServerStreamingClient[etcdserverpb.SnapshotResponse]
+	rest     []byte // of the last blob
 }
 
 func (s *snapshotStream) Read(p []byte) (int, error) {
 	for len(s.rest) == 0 {
+		stalled := time.AfterFunc(s.patience, func() { s.cancel(context.DeadlineExceeded) })
 		response, err := s.stream.Recv()
+		stalled.Stop()
 		switch {
 		case err == io.EOF:
 			return 0, io.EOF
+		case err != nil && errors.Is(context.Cause(s.ctx), context.DeadlineExceeded):
+			return 0, s.link.diagnose(s.ctx, context.DeadlineExceeded)
 		case err != nil && s.ctx.Err() != nil:
 			return 0, s.ctx.Err()
 		case err != nil:
@@ -114,7 +122,7 @@ func (s *snapshotStream) Read(p []byte) (int, error) {
 
 // Close ends the stream. The connection stays, for the Client to close.
 func (s *snapshotStream) Close() error {
-	s.cancel()
+	s.cancel(nil)
 	return nil
 }
 

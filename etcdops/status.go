@@ -1,13 +1,12 @@
 package etcdops
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -99,41 +98,41 @@ func (s *Status) Quorum() bool {
 
 // Status asks for the members, for the status of each by itself, and for the alarms. Each request has CommandTimeout. A member that
 // doesn't answer carries its own error; Status fails only if the list of members can't be had. Without a quorum
-// that list is one member's own view of it.
+// that list is one member's own view of it, or, with a *NotEtcdError, if what answers is no etcd.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	list, err := c.memberList(ctx)
+	if imposter := imposterInList(list, err); imposter != nil {
+		return Status{}, imposter
+	}
 	if err != nil {
 		return Status{}, fmt.Errorf("member list: %w", err)
 	}
-	s := Status{ClusterID: list.Header.ClusterId, Members: make([]Member, len(list.Members))}
-	for i, m := range list.Members {
-		s.Members[i] = Member{ID: m.ID, Name: m.Name, ClientURLs: m.ClientURLs, Learner: m.IsLearner}
-	}
-	slices.SortFunc(s.Members, func(a, b Member) int {
-		if a.Name != b.Name {
-			return strings.Compare(a.Name, b.Name)
-		}
-		return cmp.Compare(a.ID, b.ID)
-	})
+	s := Status{ClusterID: list.Header.ClusterId, Members: c.roster.list(list.Members, time.Now())}
 
 	// Which member answers at an endpoint only its answer tells. Advertised addresses come second: they may be
 	// unreachable from here, or somebody else's 127.0.0.1.
-	answers := c.statuses(ctx, c.cfg.Endpoints)
+	answers := c.statuses(ctx, c.cfg.Endpoints, c.cfg.CommandTimeout)
+	if imposter := imposterInAnswers(answers); imposter != nil {
+		return Status{}, imposter
+	}
 	var advertised []string
 	for i := range s.Members {
 		if m := &s.Members[i]; !m.answered(answers) {
 			advertised = append(advertised, m.ClientURLs...)
 		}
 	}
-	answers = append(answers, c.statuses(ctx, advertised)...)
+	answers = append(answers, c.statuses(ctx, advertised, c.cfg.CommandTimeout)...)
+	c.roster.meet(answers)
 	for i := range s.Members {
-		s.Members[i].fill(answers)
+		s.Members[i].fill(answers, "")
 	}
 
 	if err := ctx.Err(); err != nil {
 		return Status{}, err
 	}
-	alarms, err := within(ctx, c.cfg.CommandTimeout, c.etcd.AlarmList)
+	alarms, err := once(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.AlarmResponse, error) {
+		return etcd.AlarmList(ctx)
+	})
 	if err != nil {
 		s.AlarmsErr = fmt.Errorf("alarm list: %w", err)
 		return s, nil
@@ -146,38 +145,40 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 
 // memberList reads the list with a quorum, or without one if there is none. Servers before 3.5 don't know the difference and use their own view.
 func (c *Client) memberList(ctx context.Context) (*clientv3.MemberListResponse, error) {
-	list, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.MemberListResponse, error) {
-		return c.etcd.MemberList(ctx)
-	})
-	if err == nil || ctx.Err() != nil || !endpointFault(err) {
-		return list, err
+	list := func(opts ...clientv3.OpOption) (*clientv3.MemberListResponse, error) {
+		return repeated(ctx, c, func(ctx context.Context, etcd *clientv3.Client) (*clientv3.MemberListResponse, error) {
+			return etcd.MemberList(ctx, opts...)
+		})
 	}
-	return within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.MemberListResponse, error) {
-		return c.etcd.MemberList(ctx, clientv3.WithSerializable())
-	})
+	members, err := list()
+	if err == nil || ctx.Err() != nil || !endpointFault(err) {
+		return members, err
+	}
+	return list(clientv3.WithSerializable())
 }
 
 // answer is what an endpoint said when it was asked for its status.
 type answer struct {
 	endpoint string
 	status   *etcdserverpb.StatusResponse
+	took     time.Duration
 	err      error
 }
 
-// statuses asks every endpoint at once.
-func (c *Client) statuses(ctx context.Context, endpoints []string) []answer {
+// statuses asks every endpoint at once, and waits for each no longer than the timeout.
+func (c *Client) statuses(ctx context.Context, endpoints []string, timeout time.Duration) []answer {
 	answers := make([]answer, len(endpoints))
 	var wg sync.WaitGroup
 	for i, endpoint := range endpoints {
 		wg.Go(func() {
-			status, err := within(ctx, c.cfg.CommandTimeout, func(ctx context.Context) (*etcdserverpb.StatusResponse, error) {
-				l, err := c.link(endpoint)
-				if err != nil {
-					return nil, err
-				}
-				return l.status(ctx)
-			})
-			answers[i] = answer{endpoint, status, err}
+			a := answer{endpoint: endpoint}
+			var l *link
+			if l, a.err = c.link(endpoint); a.err == nil {
+				start := time.Now()
+				a.status, a.err = within(ctx, timeout, l.status)
+				a.took = time.Since(start)
+			}
+			answers[i] = a
 		})
 	}
 	wg.Wait()
@@ -192,12 +193,13 @@ func (m *Member) answered(answers []answer) bool {
 // gave reports whether an answer is this member's.
 func (m *Member) gave(a answer) bool { return a.err == nil && a.status.Header.MemberId == m.ID }
 
-// fill completes a member from its answer, or with what was wrong at the addresses that it advertises.
-func (m *Member) fill(answers []answer) {
+// fill completes a member from its answer, which it returns. Without one it says, and returns nil, what was wrong at the addresses that
+// the member advertises, and where it was met before.
+func (m *Member) fill(answers []answer, met string) *answer {
 	i := slices.IndexFunc(answers, m.gave)
 	if i < 0 {
-		m.Err = m.silence(answers)
-		return
+		m.Err = m.silence(answers, met)
+		return nil
 	}
 	status := answers[i].status
 	m.Endpoint = answers[i].endpoint
@@ -210,17 +212,18 @@ func (m *Member) fill(answers []answer) {
 	m.RaftTerm = status.RaftTerm
 	m.RaftIndex = status.RaftIndex
 	m.RaftAppliedIndex = status.RaftAppliedIndex
+	return &answers[i]
 }
 
 // silence returns why a member didn't answer.
-func (m *Member) silence(answers []answer) error {
+func (m *Member) silence(answers []answer, met string) error {
 	if len(m.ClientURLs) == 0 {
 		return errors.New("advertises no client URL: it has not started yet")
 	}
 	var errs []error
 	for _, a := range answers {
 		switch {
-		case !slices.Contains(m.ClientURLs, a.endpoint):
+		case a.endpoint != met && !slices.Contains(m.ClientURLs, a.endpoint):
 		case a.err != nil:
 			errs = append(errs, a.err)
 		default:
