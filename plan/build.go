@@ -3,11 +3,8 @@ package plan
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"iter"
-	"slices"
 	"time"
 
 	"etcdsweep/decode"
@@ -46,6 +43,12 @@ type Options struct {
 	// LeaseDuration is how long a node's lease must stand still to count as dead; 0 for DefaultLeaseDuration.
 	LeaseDuration time.Duration
 
+	// Rehearsal, if set, says that the source is a file. Nothing moves in it, so nodes are not waited for: all are unknown.
+	Rehearsal *Rehearsal
+
+	// Elsewhere is what is kept in other etcds: it is read there, and never planned.
+	Elsewhere []Elsewhere
+
 	// Progress, if set, is called now and then with the records read and the entries written so far.
 	Progress func(scanned, selected int64)
 	// Waiting, if set, is called with the time that is left when Build begins to wait for nodes' leases to move, because
@@ -67,17 +70,7 @@ func Build(ctx context.Context, source Source, query Query, opts Options, w io.W
 	if b.out, err = NewWriter(w, b.header); err != nil {
 		return "", Header{}, Trailer{}, err
 	}
-	for i := range b.roots {
-		if err := b.write(&b.roots[i].entry); err != nil {
-			return "", Header{}, Trailer{}, err
-		}
-	}
-	if len(b.roots) > 0 {
-		if err := b.lookAround(ctx); err != nil {
-			return "", Header{}, Trailer{}, err
-		}
-	}
-	if err := b.scan(ctx); err != nil {
+	if err := b.entries(ctx); err != nil {
 		return "", Header{}, Trailer{}, err
 	}
 	trailer, err = b.trailer(ctx)
@@ -88,26 +81,51 @@ func Build(ctx context.Context, source Source, query Query, opts Options, w io.W
 	return id, b.header, trailer, err
 }
 
+// entries writes the lines between header and trailer.
+func (b *builder) entries(ctx context.Context) error {
+	if b.header.Selection.Whole != nil {
+		return b.writeNamespace(ctx)
+	}
+	if err := b.writeRoots(); err != nil {
+		return err
+	}
+	return b.scan(ctx)
+}
+
+func (b *builder) writeRoots() error {
+	for i := range b.roots {
+		if err := b.write(&b.roots[i].entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // builder is a plan in the making.
 type builder struct {
 	source  Source
 	opts    Options
 	header  Header
 	guards  Guards
-	named   []*found // owners by name, of which the records are there
-	roots   []*found // these, and what was included above them
+	target  decode.Resource // of what is selected
+	named   []*found        // planned owners of which the records are there, named or below
+	roots   []*found        // these, and what was included above them
+	byUID   map[string]*found
+	rooted  map[string]bool // UIDs of the roots
 	matches func(*decode.Object) (*Owner, bool)
 
 	watch    *NodeWatch
 	measured bool // the guards know the nodes
 	custom   *customResources
 	around   *dependents // nil without roots
+	whole    *whole      // nil unless a namespace is planned whole
 
 	out     *Writer
 	sum     *summarizer
 	planned int64  // dependents written
 	last    string // key of the last of them
 	whys    map[*Owner]string
+	pods    podSet // of these, if their events are to go
 }
 
 func newBuilder(ctx context.Context, source Source, query Query, opts Options) (*builder, error) {
@@ -121,7 +139,8 @@ func newBuilder(ctx context.Context, source Source, query Query, opts Options) (
 	opts.IncludeOwners = opts.IncludeOwners && !opts.KeepRoots
 	opts.MaxRunningShare = cmp.Or(opts.MaxRunningShare, DefaultMaxRunningShare)
 	opts.LeaseDuration = cmp.Or(opts.LeaseDuration, DefaultLeaseDuration)
-	b := &builder{source: source, opts: opts, guards: guards, sum: newSummarizer(), whys: map[*Owner]string{}}
+	b := &builder{source: source, opts: opts, guards: guards, sum: newSummarizer(), whys: map[*Owner]string{},
+		byUID: map[string]*found{}, rooted: map[string]bool{}, pods: newPodSet()}
 	b.header = Header{
 		Tool:          opts.Tool,
 		Created:       opts.Now.UTC().Truncate(time.Second),
@@ -129,12 +148,14 @@ func newBuilder(ctx context.Context, source Source, query Query, opts Options) (
 		KeepRoots:     opts.KeepRoots,
 		IncludeOwners: opts.IncludeOwners,
 		Allow:         opts.Allow,
+		Rehearsal:     opts.Rehearsal,
 		Selection: Selection{
 			Namespaces:  query.namespaces(),
 			Phases:      query.Phases,
 			Nodes:       query.Nodes,
 			Terminating: query.Terminating,
 			Limit:       query.Limit,
+			WithEvents:  query.WithEvents,
 		},
 	}
 	if query.Selector != nil {
@@ -149,8 +170,18 @@ func newBuilder(ctx context.Context, source Source, query Query, opts Options) (
 	if b.header.Revision, err = source.Revision(ctx, systemNamespaceKey(opts.Prefix)); err != nil {
 		return nil, err
 	}
+	b.measured = opts.Rehearsal != nil
 	// The first look at the nodes costs little. If a second one is needed, some of the wait is over by then.
 	if b.watch, err = WatchNodes(ctx, source, opts.Prefix); err != nil {
+		return nil, err
+	}
+	if query.WholeNamespace != "" {
+		return b, b.beginNamespace(ctx, query.WholeNamespace)
+	}
+	if err := b.aim(ctx, query.Resource); err != nil {
+		return nil, err
+	}
+	if err := opts.checkPlace(b.target.NamespacePrefix(opts.Prefix, "")); err != nil {
 		return nil, err
 	}
 	for _, name := range query.Owners {
@@ -158,205 +189,12 @@ func newBuilder(ctx context.Context, source Source, query Query, opts Options) (
 			return nil, err
 		}
 	}
+	if err := b.findBelow(ctx); err != nil {
+		return nil, err
+	}
 	if err := b.gatherRoots(ctx); err != nil {
 		return nil, err
 	}
 	b.matches, err = b.header.Selection.Matcher()
 	return b, err
-}
-
-// scan reads the namespaces, and writes an entry for each object that is selected and that no guard keeps out. With
-// roots it also writes down what goes with them; for that it reads again if something above a pod that it has passed
-// turned out to go.
-func (b *builder) scan(ctx context.Context) error {
-	for record, err := range b.pods(ctx) {
-		if err != nil {
-			return err
-		}
-		if full, err := b.consider(ctx, &record); err != nil || full {
-			return err
-		}
-		b.sum.summary.Scanned++
-		if b.opts.Progress != nil && b.sum.summary.Scanned%progressEvery == 0 {
-			b.opts.Progress(b.sum.summary.Scanned, b.planned)
-		}
-	}
-	for b.around.nextPass() {
-		for record, err := range b.pods(ctx) {
-			if err != nil {
-				return err
-			}
-			if err := b.considerAgain(&record); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// pods yields the pods of the selection's namespaces in the order of their keys; an error is the last pair.
-func (b *builder) pods(ctx context.Context) iter.Seq2[decode.Record, error] {
-	return func(yield func(decode.Record, error) bool) {
-		for _, namespace := range b.header.Selection.Namespaces {
-			for record, err := range b.source.Scan(ctx, decode.Pods().NamespacePrefix(b.opts.Prefix, namespace)) {
-				if !yield(record, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
-}
-
-// read decodes a record and holds it against its key. If it cannot be judged, class says why.
-func (b *builder) read(resource decode.Resource, record *decode.Record) (object decode.Object, class string, err error) {
-	object, err = decode.Decode(record.Value)
-	if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
-		return object, unreadable.Class(), nil
-	}
-	if err != nil {
-		return object, "", fmt.Errorf("%s: %w", record.Key, err)
-	}
-	if err := resource.Check(b.opts.Prefix, record.Key, &object); err != nil {
-		return object, "key and object disagree", nil
-	}
-	if object.UID == "" { // which every object has, and by which its dependents are found
-		return object, "no UID", nil
-	}
-	return object, "", nil
-}
-
-// consider decides about one pod. It reports full when the selection's limit has been reached before it, and nothing
-// has to be known of the others.
-func (b *builder) consider(ctx context.Context, record *decode.Record) (full bool, err error) {
-	object, class, err := b.read(decode.Pods(), record)
-	if err != nil {
-		return false, err
-	}
-	if class != "" {
-		b.sum.unreadable.add(class, "", record.Key)
-		return false, nil
-	}
-	owner, selected := b.matches(&object)
-	if limit := b.header.Selection.Limit; selected && limit > 0 && b.planned >= int64(limit) {
-		if b.around == nil {
-			return true, nil
-		}
-		selected = false
-	}
-	if selected {
-		guard, why, err := b.objection(ctx, &object)
-		if err != nil {
-			return false, err
-		}
-		if guard != "" {
-			b.sum.kept.add(guard, why, record.Key)
-			selected = false
-		}
-	}
-	if !selected {
-		return false, b.around.pass(record, &object)
-	}
-	why := "meets the selection"
-	if owner != nil {
-		why = b.controlledBy(owner)
-		b.meet(owner, &object)
-	}
-	b.planned++
-	b.last = record.Key
-	b.sum.dependent(&object, len(record.Value))
-	if running(&object, b.guards.nodes) {
-		b.sum.summary.Running.Planned++
-	}
-	entry := newEntry(StagePods, record, &object, why)
-	if err := b.write(&entry); err != nil {
-		return false, err
-	}
-	return false, b.around.doom(record.Key, &object)
-}
-
-// considerAgain decides about one pod in a later pass, which is for collateral only. Which pods are entries was decided in
-// the first pass, and is decided here in the same way.
-func (b *builder) considerAgain(record *decode.Record) error {
-	object, class, err := b.read(decode.Pods(), record)
-	if err != nil || class != "" {
-		return err
-	}
-	_, selected := b.matches(&object)
-	if guard, _ := b.guards.Objection(&object); selected && guard == "" && record.Key <= b.last {
-		return b.around.doom(record.Key, &object)
-	}
-	return b.around.pass(record, &object)
-}
-
-// objection is that of the guards. If it depends on whether a node is alive, that is measured first: once for a plan,
-// and only when it matters.
-func (b *builder) objection(ctx context.Context, o *decode.Object) (guard, why string, err error) {
-	guard, why = b.guards.Objection(o)
-	matters := guard == GuardRunning || guard == "" && running(o, Nodes{}) // the guard was lifted, and the share counts
-	if b.measured || !matters {
-		return guard, why, nil
-	}
-	left := b.watch.Left(b.opts.LeaseDuration)
-	if b.opts.Waiting != nil && left > 0 {
-		b.opts.Waiting(left)
-	}
-	nodes, err := b.watch.Finish(ctx, b.opts.LeaseDuration)
-	if err != nil {
-		return "", "", err
-	}
-	if b.opts.Waiting != nil && left > 0 {
-		b.opts.Waiting(0)
-	}
-	b.measured = true
-	b.guards = b.guards.With(nodes)
-	b.sum.summary.NodeStates = NodeStates{
-		Measured: b.opts.LeaseDuration.Seconds(), Live: nodes.Count(NodeLive), Dead: nodes.Count(NodeDead), Unknown: nodes.Count(NodeUnknown),
-	}
-	guard, why = b.guards.Objection(o)
-	return guard, why, nil
-}
-
-// controlledBy says why an owner's dependents are entries: for each owner once.
-func (b *builder) controlledBy(owner *Owner) string {
-	why, ok := b.whys[owner]
-	if !ok {
-		why = "controlled by " + owner.String()
-		b.whys[owner] = why
-	}
-	return why
-}
-
-// meet notes the UID that a dependent has for an owner whose own record is absent.
-func (b *builder) meet(owner *Owner, dependent *decode.Object) {
-	if uid := dependent.Controller().UID; owner.Absent && !slices.Contains(owner.UIDs, uid) {
-		owner.UIDs = append(owner.UIDs, uid)
-	}
-}
-
-// write writes an entry.
-func (b *builder) write(e *Entry) error {
-	if why := Never(b.opts.Prefix, e.Key); why != "" {
-		return &RefusedError{
-			Reason: fmt.Sprintf("%s is never deleted: %s", e.Key, why),
-			Advice: "nothing lifts this; --keep-roots leaves the owners",
-		}
-	}
-	b.sum.entry(e)
-	return b.out.Write(e)
-}
-
-func newEntry(stage string, r *decode.Record, o *decode.Object, why string) Entry {
-	return Entry{
-		Stage:          stage,
-		Key:            r.Key,
-		Kind:           o.Kind,
-		Group:          o.GroupKind().Group,
-		Namespace:      o.Namespace,
-		Name:           o.Name,
-		UID:            o.UID,
-		CreateRevision: r.CreateRevision,
-		ModRevision:    r.ModRevision,
-		Bytes:          len(r.Value),
-		Why:            why,
-	}
 }

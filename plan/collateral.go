@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,8 +20,9 @@ import (
 type dependents struct {
 	b     *builder
 	owned map[string][]*owned // by the UID of an owner
+	names map[string]string   // of these owners
 	byUID map[string]*owned
-	goes  map[string]moment // UIDs of the roots, and of what goes with them among byUID
+	goes  map[string]moment // UIDs of the roots, of the entries that are no pods, and of what goes with these among byUID
 
 	now    moment
 	again  bool
@@ -60,19 +62,18 @@ type place struct {
 
 // places returns where there is anything of the resources in the namespaces. Most have nothing there, which counting
 // tells for less than a scan of each.
-func (d *dependents) places(ctx context.Context, namespaces []string, resources []decode.Resource) (places []place, err error) {
+func (b *builder) places(ctx context.Context, namespaces []string, resources []decode.Resource) (places []place, err error) {
 	var all []place
 	var prefixes []string
-	events := schema.GroupKind{Kind: "Event"}
 	for _, namespace := range namespaces {
 		for _, resource := range resources {
-			if resource.Namespaced && resource != decode.Pods() && resource.GroupKind != events {
-				prefix := resource.NamespacePrefix(d.b.opts.Prefix, namespace)
+			if resource.Namespaced {
+				prefix := resource.NamespacePrefix(b.opts.Prefix, namespace)
 				all, prefixes = append(all, place{resource, prefix}), append(prefixes, prefix)
 			}
 		}
 	}
-	counts, err := d.b.source.CountEach(ctx, prefixes)
+	counts, err := b.source.CountEach(ctx, prefixes)
 	if err != nil {
 		return nil, err
 	}
@@ -84,28 +85,67 @@ func (d *dependents) places(ctx context.Context, namespaces []string, resources 
 	return places, nil
 }
 
-// lookAround reads the other resources of the roots' namespaces. Events are left out, because the garbage collector
-// ignores them (k8s.io/kubernetes pkg/controller/garbagecollector/graph_builder.go).
-func (b *builder) lookAround(ctx context.Context) error {
+// mayHaveDependents reports whether anything may depend on objects of a resource: the garbage collector ignores Events
+// (k8s.io/kubernetes pkg/controller/garbagecollector/graph_builder.go). What depends on an object in no namespace may be
+// anywhere, and is not looked for.
+func mayHaveDependents(r decode.Resource) bool {
+	return r.Namespaced && r.GroupKind != schema.GroupKind{Kind: "Event"}
+}
+
+func newDependents(b *builder) *dependents {
 	d := &dependents{
-		b: b, owned: map[string][]*owned{}, byUID: map[string]*owned{}, goes: map[string]moment{},
+		b: b, owned: map[string][]*owned{}, names: map[string]string{}, byUID: map[string]*owned{}, goes: map[string]moment{},
 		now: moment{pass: 1}, sum: keptOut{}, unread: keptOut{},
 	}
-	b.around = d
-	var namespaces []string
 	for _, root := range b.roots {
 		d.goes[root.object.UID] = d.now
-		namespaces = append(namespaces, root.object.Namespace)
 	}
-	slices.Sort(namespaces)
-	custom, err := b.definitions(ctx)
+	return d
+}
+
+// goesToo says of an entry that is no pod that it goes.
+func (d *dependents) goesToo(uid string) {
+	if d != nil {
+		d.goes[uid] = d.now
+	}
+}
+
+// namespaces returns those in which something goes.
+func (d *dependents) namespaces() []string {
+	var all []string
+	for _, root := range d.b.roots {
+		all = append(all, root.object.Namespace)
+	}
+	if !d.b.header.Selection.OfPods() {
+		all = append(all, d.b.header.Selection.Namespaces...)
+	}
+	return inKeyOrder(all)
+}
+
+// podPrefixes returns where the pods are that may depend on something that goes.
+func (d *dependents) podPrefixes() (prefixes []string) {
+	for _, namespace := range d.namespaces() {
+		prefixes = append(prefixes, decode.Pods().NamespacePrefix(d.b.opts.Prefix, namespace))
+	}
+	return prefixes
+}
+
+// look reads the other resources of the namespaces in which something goes, all but pods, and writes down what goes with it.
+func (d *dependents) look(ctx context.Context) error {
+	if d == nil {
+		return nil
+	}
+	custom, err := d.b.definitions(ctx)
 	if err != nil {
 		return err
 	}
 	for class, unreadable := range custom.unreadable {
 		d.unread[class] = unreadable
 	}
-	places, err := d.places(ctx, slices.Compact(namespaces), slices.Concat(decode.BuiltIns(), custom.resources))
+	resources := slices.DeleteFunc(slices.Concat(decode.BuiltIns(), custom.resources), func(r decode.Resource) bool {
+		return r == decode.Pods() || !mayHaveDependents(r)
+	})
+	places, err := d.b.places(ctx, d.namespaces(), resources)
 	if err != nil {
 		return err
 	}
@@ -114,9 +154,11 @@ func (b *builder) lookAround(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, root := range b.roots {
-		if err := d.takeAll(root.object.UID, root.String()); err != nil {
-			return err
+	for _, uid := range slices.Sorted(maps.Keys(d.owned)) {
+		if _, goes := d.goes[uid]; goes && d.byUID[uid] == nil { // what is in byUID goes with something that is not
+			if err := d.takeAll(uid, d.names[uid]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -152,7 +194,11 @@ func (d *dependents) keep(record *decode.Record, object *decode.Object) *owned {
 	}
 	d.byUID[o.line.UID] = o
 	for i := range object.Owners {
-		uid := strings.Clone(object.Owners[i].UID)
+		ref := &object.Owners[i]
+		uid := strings.Clone(ref.UID)
+		if _, known := d.names[uid]; !known {
+			d.names[uid] = objectName(ref.Kind, o.line.Namespace, ref.Name)
+		}
 		d.owned[uid] = append(d.owned[uid], o)
 	}
 	return o
@@ -260,15 +306,21 @@ func (d *dependents) take(o *owned, owner string) error {
 }
 
 func (d *dependents) write(line *Entry) error {
+	if err := d.b.opts.checkPlace(line.Key); err != nil {
+		return err
+	}
 	d.count++
 	kind := schema.GroupKind{Group: line.Group, Kind: line.Kind}
 	d.sum.add(kind.String(), "", line.Key)
 	return d.b.out.Write(line)
 }
 
-// nextPass reports whether the pods have to pass again.
-func (d *dependents) nextPass() bool {
-	if d == nil || !d.again {
+// nextPass reports whether the pods have to pass again; or for the first time, if they have not passed as what is selected.
+func (d *dependents) nextPass(first bool) bool {
+	if d == nil || first {
+		return d != nil
+	}
+	if !d.again {
 		return false
 	}
 	d.now, d.again = moment{pass: d.now.pass + 1}, false
@@ -289,27 +341,35 @@ func (d *dependents) finish(ctx context.Context) error {
 	}
 	c := &d.b.sum.summary.Collateral
 	c.Kinds, c.Unreadable = d.sum.sorted(), d.unread.sorted()
-	for _, o := range d.claims {
-		claim := Claim{Key: o.line.Key, Volume: o.volume}
-		if claim.Volume != "" {
-			var err error
-			if claim.ReclaimPolicy, err = d.reclaimPolicy(ctx, claim.Volume); err != nil {
-				return err
-			}
-		}
-		c.Claims = append(c.Claims, claim)
+	var err error
+	if c.Claims, err = d.b.namedClaims(ctx, d.claims); err != nil {
+		return err
 	}
 	return c.check(d.b.opts.Allow)
 }
 
+// namedClaims reads what becomes of the volumes of claims that go.
+func (b *builder) namedClaims(ctx context.Context, claims []*owned) (named []Claim, err error) {
+	for _, o := range claims {
+		claim := Claim{Key: o.line.Key, Volume: o.volume}
+		if claim.Volume != "" {
+			if claim.ReclaimPolicy, err = b.reclaimPolicy(ctx, claim.Volume); err != nil {
+				return nil, err
+			}
+		}
+		named = append(named, claim)
+	}
+	return named, nil
+}
+
 // reclaimPolicy reads what becomes of a volume without its claim; "" if that cannot be known.
-func (d *dependents) reclaimPolicy(ctx context.Context, volume string) (string, error) {
+func (b *builder) reclaimPolicy(ctx context.Context, volume string) (string, error) {
 	volumes, _ := decode.Lookup(schema.GroupKind{Kind: "PersistentVolume"})
-	record, err := d.b.source.Get(ctx, volumes.Key(d.b.opts.Prefix, "", volume))
+	record, err := b.source.Get(ctx, volumes.Key(b.opts.Prefix, "", volume))
 	if err != nil || record == nil {
 		return "", err
 	}
-	object, class, err := d.b.read(volumes, record)
+	object, class, err := b.read(volumes, record)
 	if err != nil || class != "" {
 		return "", err
 	}
@@ -317,6 +377,18 @@ func (d *dependents) reclaimPolicy(ctx context.Context, volume string) (string, 
 }
 
 const namedClaims = 10 // in one refusal
+
+// claimWords names claims of which what is on their volumes may be lost.
+func claimWords(claims []Claim, all int64) string {
+	var words []string
+	for i := range claims[:min(len(claims), namedClaims)] {
+		words = append(words, claims[i].String())
+	}
+	if more := all - int64(len(words)); more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return "what is on the volumes of these claims may be lost: " + strings.Join(words, ", ")
+}
 
 // claims counts all claims, named or not.
 func (c *Collateral) claims() int64 {
@@ -347,14 +419,7 @@ func (c *Collateral) check(allowed []string) error {
 	reason := "the roots take with them what the plan leaves out (" + strings.Join(words, "; ") +
 		"): once they are gone, the garbage collector of a running kube-controller-manager deletes it as well"
 	if len(c.Claims) > 0 {
-		words = nil
-		for i := range c.Claims[:min(len(c.Claims), namedClaims)] {
-			words = append(words, c.Claims[i].String())
-		}
-		if more := c.claims() - int64(len(words)); more > 0 {
-			words = append(words, fmt.Sprintf("and %d more", more))
-		}
-		reason += "; what is on the volumes of these claims may be lost: " + strings.Join(words, ", ")
+		reason += "; " + claimWords(c.Claims, c.claims())
 	}
 	return &RefusedError{
 		Reason: reason,

@@ -11,16 +11,18 @@ import (
 
 // trailer ends the plan, or refuses it for what only the scan could show.
 func (b *builder) trailer(ctx context.Context) (Trailer, error) {
-	if b.planned == 0 {
+	if b.selectsNothing() {
 		summary := b.sum.finish()
 		return Trailer{}, nothingSelected(&b.header.Selection, &summary)
 	}
 	if err := b.around.finish(ctx); err != nil {
 		return Trailer{}, err
 	}
-	var err error
-	if b.sum.summary.ClusterPods, err = b.source.Count(ctx, decode.Pods().NamespacePrefix(b.opts.Prefix, "")); err != nil {
-		return Trailer{}, err
+	if b.header.Selection.OfPods() {
+		var err error
+		if b.sum.summary.ClusterPods, err = b.source.Count(ctx, decode.Pods().NamespacePrefix(b.opts.Prefix, "")); err != nil {
+			return Trailer{}, err
+		}
 	}
 	if err := b.checkShare(ctx); err != nil {
 		return Trailer{}, err
@@ -29,9 +31,19 @@ func (b *builder) trailer(ctx context.Context) (Trailer, error) {
 		Entries:    b.sum.entries,
 		Bytes:      b.sum.bytes,
 		Collateral: b.around.lines(),
-		Owners:     b.header.Selection.Owners,
+		Owners:     b.owners(),
 		Summary:    b.sum.finish(),
 	}, nil
+}
+
+// selectsNothing reports that there is nothing to plan. Owners alone are something, as long as nothing was said of what they
+// have, and no guard keeps it out: an owner without dependents is still one that makes them.
+func (b *builder) selectsNothing() bool {
+	if b.planned > 0 {
+		return false
+	}
+	selection := &b.header.Selection
+	return b.sum.entries == 0 || selection.Whole == nil && (selection.narrowed() || len(b.sum.kept) > 0)
 }
 
 // checkShare refuses a plan that takes too many of the cluster's pods on nodes that are live or unknown. They are counted
@@ -63,6 +75,12 @@ func (b *builder) checkShare(ctx context.Context) error {
 }
 
 func nothingSelected(s *Selection, summary *Summary) error {
+	if s.Whole != nil {
+		return &RefusedError{
+			Reason: "there is no namespace " + s.Whole.Name + ", and nothing that one of that name has left behind",
+			Advice: "check the name and --etcd-prefix",
+		}
+	}
 	reason := fmt.Sprintf("nothing to delete among %d records: no %s", summary.Scanned, strings.Join(s.Words(), ", "))
 	for i := range s.Owners {
 		if s.Owners[i].Absent {

@@ -17,11 +17,17 @@ const (
 const (
 	StageRoots = "roots" // the owners, so that nothing makes new dependents
 	StagePods  = "pods"
+	// StageObjects is what is neither an owner nor a pod: the objects of another resource, or the events of the pods.
+	StageObjects   = "objects"
+	StageNamespace = "namespace" // the Namespace itself, when it is empty
 
 	// StageCollateral is no stage: its lines are not entries, and nothing deletes them. They name what a running
 	// kube-controller-manager deletes once the roots are gone.
 	StageCollateral = "collateral"
 )
+
+// Stages returns the stages in which entries go, in order.
+func Stages() []string { return []string{StageRoots, StagePods, StageObjects, StageNamespace} }
 
 // Header is the first line of a plan file: for which cluster it was made, when, and from what.
 type Header struct {
@@ -36,6 +42,8 @@ type Header struct {
 	// IncludeOwners says that what controls a named owner is a root as well, and so on upward.
 	IncludeOwners bool     `json:"include_owners,omitempty"`
 	Allow         []string `json:"allow,omitempty"` // guards that were lifted, by name
+	// Rehearsal says that the plan was made from a file, and not from a cluster: it is to be looked at, and never applied.
+	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
 }
 
 // Identity tells clusters apart. An etcd cluster ID alone does not: two clusters that were first started with the same
@@ -79,7 +87,7 @@ type Summary struct {
 	Nodes       []Tally    `json:"nodes,omitempty"`
 	Phases      []Tally    `json:"phases,omitempty"`
 	Terminating int64      `json:"terminating"`
-	ClusterPods int64      `json:"cluster_pods"` // all pods that the cluster has, counted behind the scan
+	ClusterPods int64      `json:"cluster_pods"` // all pods that the cluster has, counted behind the scan; 0 of a plan of other objects
 	NodeStates  NodeStates `json:"node_states,omitzero"`
 	Running     Running    `json:"running,omitzero"`
 	Oldest      time.Time  `json:"oldest,omitzero"` // creation of the oldest and of the newest dependent
@@ -87,8 +95,29 @@ type Summary struct {
 	KeptOut     []KeptOut  `json:"kept_out,omitempty"`   // selected, and kept out by a guard
 	Unreadable  []KeptOut  `json:"unreadable,omitempty"` // cannot be judged, so never selected
 	Collateral  Collateral `json:"collateral,omitzero"`
+	// Of a whole namespace:
+
+	Namespace NamespaceState `json:"namespace,omitzero"`
+	Resources []Tally        `json:"resources,omitempty"` // its keys by resource
+	Claims    []Claim        `json:"claims,omitempty"`    // the PersistentVolumeClaims that are planned, 1,000 at most
 	// BirthInterval is the median time between the births of the newest dependents, in seconds; 0 with fewer than two.
 	BirthInterval float64 `json:"birth_interval_seconds"`
+}
+
+// NamespaceState says what was seen of a Namespace and of those who could delete it.
+type NamespaceState struct {
+	Absent      bool `json:"absent,omitempty"`
+	Terminating bool `json:"terminating,omitempty"`
+	// Apiservers is the number of kube-apiservers that were alive. It is looked for only if the Namespace is neither absent nor
+	// terminating.
+	Apiservers int `json:"apiservers,omitempty"`
+	// Elsewhere names what the namespace has in other etcds, as far as it is known: it stays.
+	Elsewhere []string `json:"elsewhere,omitempty"`
+}
+
+// IsZero reports whether no namespace is planned whole, or nothing is to be said of it.
+func (n NamespaceState) IsZero() bool {
+	return !n.Absent && !n.Terminating && n.Apiservers == 0 && len(n.Elsewhere) == 0
 }
 
 // Tally counts entries that have something in common.
@@ -112,8 +141,10 @@ type Root struct {
 	Name  string `json:"name"` // "Job batch/import"
 	UID   string `json:"uid"`
 	Above string `json:"above,omitempty"` // its controller; "" if it has none
-	// Planned says that the controller is a root itself, and goes before this one. If it is not, it is gone.
+	// Planned says that the controller is a root itself, and goes before this one; Stands, that it is outside of the namespace that
+	// is planned whole, and stays. If neither is said, it is gone.
 	Planned bool `json:"planned,omitempty"`
+	Stands  bool `json:"stands,omitempty"`
 }
 
 // NodeStates counts nodes by state. It is zero unless they were measured, because a running pod was selected.

@@ -23,7 +23,7 @@ func Identify(ctx context.Context, source Source, clusterID, prefix string) (Ide
 			Advice: "compare --etcd-prefix with kube-apiserver's",
 		}
 	}
-	object, err := decode.Decode(record.Value)
+	object, err := record.Decode()
 	if err != nil {
 		return Identity{}, &RefusedError{
 			Reason: fmt.Sprintf("the cluster's identity cannot be read: %s: %v", key, err),

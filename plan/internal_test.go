@@ -64,3 +64,25 @@ func FuzzEntry(f *testing.F) {
 		}
 	})
 }
+
+// UIDs of the usual form and others are told apart, whatever they look like.
+func TestUIDs(t *testing.T) {
+	s := newUIDs()
+	in := []string{"662a5f3d-3f0d-42d9-9bc7-403a8017c8cf", "uid-of-job", "", "662A5F3D-3F0D-42D9-9BC7-403A8017C8CE"}
+	for _, uid := range in {
+		s.add(uid)
+	}
+	if len(s.usual) != 1 || len(s.others) != 3 {
+		t.Errorf("%d of the usual form, %d others; want 1, 3", len(s.usual), len(s.others))
+	}
+	for _, uid := range in {
+		if !s.has(uid) {
+			t.Errorf("%q is not in it", uid)
+		}
+	}
+	for _, uid := range []string{"662a5f3d-3f0d-42d9-9bc7-403a8017c8ce", "662A5F3D-3F0D-42D9-9BC7-403A8017C8CF", "662a5f3d03f0d-42d9-9bc7-403a8017c8cf", "uid"} {
+		if s.has(uid) {
+			t.Errorf("%q is in it", uid)
+		}
+	}
+}

@@ -71,12 +71,8 @@ func (w *NodeWatch) Left(wait time.Duration) time.Duration { return max(wait-tim
 // a lease, as Kubernetes 1.16 may have, is judged by its Node object in the same way. If nothing was written for any node, the
 // apiserver may be down, and all are unknown; so is a node without either record.
 func (w *NodeWatch) Finish(ctx context.Context, wait time.Duration) (Nodes, error) {
-	timer := time.NewTimer(w.Left(wait))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return Nodes{}, ctx.Err()
+	if err := pause(ctx, w.Left(wait)); err != nil {
+		return Nodes{}, err
 	}
 	second, err := readNodes(ctx, w.source, w.prefix)
 	if err != nil {

@@ -12,11 +12,13 @@ import (
 	"iter"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
-// maxLine bounds a line of a plan, so that a file that is no plan cannot fill the memory.
-const maxLine = 16 << 20
+// maxLine bounds a line of a plan, so that a file that is no plan cannot fill the memory. Header and trailer name every owner:
+// this is room for some 300,000.
+const maxLine = 64 << 20
 
 // FileError says why a plan file is refused, and at which line.
 type FileError struct {
@@ -255,47 +257,47 @@ type totals struct {
 	entries, bytes, collateral int64
 	roots                      map[string]bool // by key
 	below                      bool            // a line that is no root has come
-	pod                        string          // key of the last one
+	stage                      int             // place of the last entry's among the stages
+	key                        string          // of the last entry
 }
 
 func (t *totals) add(header *Header, e *Entry) error {
-	if err := t.check(header, e); err != nil {
+	stage := slices.Index(Stages(), e.Stage)
+	if err := t.check(header, e, stage); err != nil {
 		return err
 	}
-	switch e.Stage {
-	case StageRoots:
+	t.below = t.below || e.Stage != StageRoots
+	if e.Stage == StageCollateral {
+		t.collateral++
+		return nil
+	}
+	if e.Stage == StageRoots {
 		if t.roots == nil {
 			t.roots = map[string]bool{}
 		}
 		t.roots[e.Key] = true
-	case StagePods:
-		t.below, t.pod = true, e.Key
-	case StageCollateral:
-		t.below = true
-		t.collateral++
-		return nil
 	}
+	t.stage, t.key = stage, e.Key
 	t.entries++
 	t.bytes += int64(e.Bytes)
 	return nil
 }
 
-func (t *totals) check(header *Header, e *Entry) error {
-	switch e.Stage {
-	case StageRoots: // owners come before what they own
-		if t.below {
-			return errors.New("a root stands below what goes after it")
-		}
+func (t *totals) check(header *Header, e *Entry, stage int) error {
+	switch {
+	case e.Stage == StageCollateral:
+	case stage < 0:
+		return fmt.Errorf("unknown stage %q", e.Stage)
+	case e.Stage == StageRoots && t.below:
+		return errors.New("a root stands below what goes after it")
+	case e.Stage == StageRoots: // owners come before what they own
 		if t.roots[e.Key] {
 			return fmt.Errorf("key %q is a root twice", e.Key)
 		}
-	case StagePods:
-		if e.Key <= t.pod {
-			return fmt.Errorf("key %q does not follow %q", e.Key, t.pod)
-		}
-	case StageCollateral:
-	default:
-		return fmt.Errorf("unknown stage %q", e.Stage)
+	case stage < t.stage:
+		return fmt.Errorf("key %q of stage %s stands below stage %s", e.Key, e.Stage, Stages()[t.stage])
+	case stage == t.stage && e.Key <= t.key:
+		return fmt.Errorf("key %q does not follow %q", e.Key, t.key)
 	}
 	switch {
 	case e.CreateRevision <= 0 || e.ModRevision < e.CreateRevision:
@@ -306,6 +308,9 @@ func (t *totals) check(header *Header, e *Entry) error {
 		return fmt.Errorf("key %q has %d bytes", e.Key, e.Bytes)
 	case !strings.HasPrefix(e.Key, header.Prefix+"/") || !strings.HasSuffix(e.Key, "/"+path.Join(e.Namespace, e.Name)):
 		return fmt.Errorf("key %q is not one of %s %s/%s under %s", e.Key, e.Kind, e.Namespace, e.Name, header.Prefix)
+	}
+	if whole := header.Selection.Whole; whole != nil && !whole.names(e) || whole == nil && e.Stage == StageNamespace {
+		return fmt.Errorf("key %q of stage %s is not in a namespace that is planned whole", e.Key, e.Stage)
 	}
 	if why := Never(header.Prefix, e.Key); why != "" && e.Stage != StageCollateral {
 		return fmt.Errorf("key %q is never deleted: %s", e.Key, why)

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	"etcdsweep/decode"
 )
 
@@ -29,20 +27,20 @@ func objectName(kind, namespace, name string) string {
 
 // lookUp reads an owner's own record: its UID tells its dependents from those of another object of the same name.
 func (b *builder) lookUp(ctx context.Context, name OwnerName) error {
-	owner := Owner{Kind: name.GroupKind.Kind, Group: name.GroupKind.Group, Namespace: name.Namespace, Name: name.Name}
+	resource, err := b.ownerResource(ctx, name)
+	if err != nil {
+		return err
+	}
+	owner := Owner{Kind: resource.GroupKind.Kind, Group: resource.GroupKind.Group, Name: name.Name}
+	if resource.Namespaced {
+		owner.Namespace = name.Namespace
+	}
 	if slices.ContainsFunc(b.header.Selection.Owners, func(o Owner) bool {
 		return o.Kind == owner.Kind && o.Group == owner.Group && o.Namespace == owner.Namespace && o.Name == owner.Name
 	}) {
 		return nil // named twice
 	}
-	resource, ok, err := b.resource(ctx, name.GroupKind)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return fmt.Errorf("owner %s: it is not known where %s is stored", name, name.GroupKind)
-	}
-	key := resource.Key(b.opts.Prefix, name.Namespace, name.Name)
+	key := resource.Key(b.opts.Prefix, owner.Namespace, owner.Name)
 	record, err := b.source.Get(ctx, key)
 	if err != nil {
 		return err
@@ -55,19 +53,25 @@ func (b *builder) lookUp(ctx context.Context, name OwnerName) error {
 	object, err := b.readOwner(resource, record)
 	if err != nil {
 		return &RefusedError{
-			Reason: fmt.Sprintf("the record of %s cannot be read, so its UID is unknown: %s: %v", name, key, err),
+			Reason: fmt.Sprintf("the record of %s cannot be read, so its UID is unknown: %s: %v", &owner, key, err),
 			Advice: "without the UID its pods cannot be told from those of another " + owner.Kind + " of that name; select them in another way, for example with --selector",
 		}
 	}
 	owner.UIDs = []string{object.UID}
 	b.header.Selection.Owners = append(b.header.Selection.Owners, owner)
-	b.named = append(b.named, &found{newEntry(StageRoots, record, &object, "planned owner"), object})
+	b.plant(&found{newEntry(StageRoots, record, &object, "planned owner"), object})
 	return nil
+}
+
+// plant makes an owner one whose record may become a root.
+func (b *builder) plant(owner *found) {
+	b.named = append(b.named, owner)
+	b.byUID[owner.object.UID] = owner
 }
 
 // readOwner decodes the record of an owner and holds it against its key. Whatever is wrong with it is an error.
 func (b *builder) readOwner(resource decode.Resource, record *decode.Record) (decode.Object, error) {
-	object, err := decode.Decode(record.Value)
+	object, err := record.Decode()
 	if err == nil {
 		err = resource.Check(b.opts.Prefix, record.Key, &object)
 	}
@@ -93,7 +97,7 @@ func (b *builder) gatherRoots(ctx context.Context) error {
 
 // climb makes a root of an owner, behind all that stands above it. The UIDs are those of the owners below.
 func (b *builder) climb(ctx context.Context, owner *found, below []string) error {
-	if slices.ContainsFunc(b.roots, func(root *found) bool { return root.object.UID == owner.object.UID }) {
+	if b.rooted[owner.object.UID] {
 		return nil
 	}
 	if slices.Contains(below, owner.object.UID) {
@@ -122,13 +126,22 @@ func (b *builder) climb(ctx context.Context, owner *found, below []string) error
 			root.Above, root.Planned = above.String(), true
 		}
 	}
-	b.roots = append(b.roots, owner)
+	b.roots, b.rooted[owner.object.UID] = append(b.roots, owner), true
 	b.sum.summary.Roots = append(b.sum.summary.Roots, root)
 	return nil
 }
 
 // mayGo asks the guards about a root.
 func (b *builder) mayGo(root *found) error {
+	if err := b.neverRefused(root.entry.Key); err != nil {
+		return err
+	}
+	if root.object.Namespace == "" {
+		return &RefusedError{
+			Reason: fmt.Sprintf("%s is in no namespace: what else depends on it may be anywhere, and is not looked for", root),
+			Advice: "--keep-roots leaves it and plans its pods only",
+		}
+	}
 	guard, why := b.guards.RootObjection(&root.object)
 	switch guard {
 	case "":
@@ -148,9 +161,8 @@ func (b *builder) mayGo(root *found) error {
 
 // include decides whether what stands above a root becomes a root as well.
 func (b *builder) include(owner, above *found) error {
-	named := slices.ContainsFunc(b.named, func(n *found) bool { return n.object.UID == above.object.UID })
 	switch {
-	case named:
+	case b.byUID[above.object.UID] != nil:
 		return nil
 	case !b.opts.IncludeOwners:
 		return &RefusedError{
@@ -174,6 +186,9 @@ func (b *builder) above(ctx context.Context, owner *found, ref *decode.OwnerRefe
 			Advice: "if it does, it may make the " + owner.entry.Kind + " again; --keep-roots leaves the owners and plans their pods only",
 		}
 	}
+	if named := b.byUID[ref.UID]; named != nil {
+		return named, nil
+	}
 	resource, ok, err := b.resource(ctx, ref.GroupKind())
 	if err != nil {
 		return nil, err
@@ -194,57 +209,4 @@ func (b *builder) above(ctx context.Context, owner *found, ref *decode.OwnerRefe
 		return nil, nil // another one of that name
 	}
 	return &found{newEntry(StageRoots, record, &object, "controls "+owner.String()), object}, nil
-}
-
-// customResources are what the stored CustomResourceDefinitions define.
-type customResources struct {
-	resources  []decode.Resource
-	unreadable keptOut
-}
-
-// definitions reads the CustomResourceDefinitions, once for a plan.
-func (b *builder) definitions(ctx context.Context) (*customResources, error) {
-	if b.custom != nil {
-		return b.custom, nil
-	}
-	crds, _ := decode.Lookup(schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"})
-	custom := &customResources{unreadable: keptOut{}}
-	for record, err := range b.source.Scan(ctx, crds.NamespacePrefix(b.opts.Prefix, "")) {
-		if err != nil {
-			return nil, err
-		}
-		object, class, err := b.read(crds, &record)
-		if err != nil {
-			return nil, err
-		}
-		var resource decode.Resource
-		if class == "" {
-			if resource, err = object.Resource(); err != nil {
-				class = "incomplete CustomResourceDefinition"
-			}
-		}
-		if class != "" {
-			custom.unreadable.add(class, "", record.Key)
-			continue
-		}
-		custom.resources = append(custom.resources, resource)
-	}
-	b.custom = custom
-	return custom, nil
-}
-
-// resource tells where a kind is stored, built in or custom.
-func (b *builder) resource(ctx context.Context, kind schema.GroupKind) (decode.Resource, bool, error) {
-	if resource, ok := decode.Lookup(kind); ok {
-		return resource, true, nil
-	}
-	custom, err := b.definitions(ctx)
-	if err != nil {
-		return decode.Resource{}, false, err
-	}
-	i := slices.IndexFunc(custom.resources, func(r decode.Resource) bool { return r.GroupKind == kind })
-	if i < 0 {
-		return decode.Resource{}, false, nil
-	}
-	return custom.resources[i], true, nil
 }

@@ -105,7 +105,7 @@ func TestQueryValidate(t *testing.T) {
 		{"a selector that selects everything", plan.Query{Namespaces: []string{"batch"}, Selector: labels.Everything()}, "the selection is empty"},
 		{"no namespace", plan.Query{Terminating: true}, "names no namespace"},
 		{"an unknown phase", plan.Query{Namespaces: []string{"batch"}, Phases: []string{"pending"}}, `phase "pending"`},
-		{"an owner without a name", plan.Query{Owners: []plan.OwnerName{{Namespace: "batch"}}}, "no namespace or no name"},
+		{"an owner without a name", plan.Query{Owners: []plan.OwnerName{{Namespace: "batch"}}}, "no kind or no name"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := test.query.Validate()

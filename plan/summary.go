@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"etcdsweep/decode"
 )
 
@@ -136,6 +138,7 @@ type summarizer struct {
 	summary                       Summary
 	bytes, entries                int64
 	stages, owners, nodes, phases tallies
+	resources                     tallies // nil unless a namespace is planned whole
 	kept, unreadable              keptOut
 	births                        births
 }
@@ -151,19 +154,24 @@ func (s *summarizer) entry(e *Entry) {
 	s.entries++
 	s.bytes += int64(e.Bytes)
 	s.stages.add(e.Stage, e.Bytes)
+	if s.resources != nil {
+		s.resources.add(schema.GroupKind{Group: e.Group, Kind: e.Kind}.String(), e.Bytes)
+	}
 }
 
 // dependent counts what people ask of the dependents: who makes them, where, in which state, since when.
 func (s *summarizer) dependent(o *decode.Object, bytes int) {
 	if ref := o.Controller(); ref != nil {
 		s.owners.of(ref.UID, func() Tally {
-			return Tally{Name: ref.Kind + " " + o.Namespace + "/" + ref.Name, UID: ref.UID}
+			return Tally{Name: objectName(ref.Kind, o.Namespace, ref.Name), UID: ref.UID}
 		}).count(bytes)
 	} else {
 		s.owners.add("(no controller)", bytes)
 	}
-	s.nodes.add(cmp.Or(o.NodeName, "(no node)"), bytes)
-	s.phases.add(cmp.Or(o.Phase, "(no phase)"), bytes)
+	if o.GroupKind() == decode.Pods().GroupKind {
+		s.nodes.add(cmp.Or(o.NodeName, "(no node)"), bytes)
+		s.phases.add(cmp.Or(o.Phase, "(no phase)"), bytes)
+	}
 	if o.Terminating() {
 		s.summary.Terminating++
 	}
@@ -180,7 +188,7 @@ func (s *summarizer) dependent(o *decode.Object, bytes int) {
 }
 
 func (s *summarizer) finish() Summary {
-	for _, stage := range []string{StageRoots, StagePods} {
+	for _, stage := range Stages() {
 		if tally := s.stages[stage]; tally != nil {
 			s.summary.Stages = append(s.summary.Stages, *tally)
 		}
@@ -188,6 +196,7 @@ func (s *summarizer) finish() Summary {
 	s.summary.Owners = s.owners.sorted()
 	s.summary.Nodes = s.nodes.sorted()
 	s.summary.Phases = s.phases.sorted()
+	s.summary.Resources = s.resources.sorted()
 	s.summary.KeptOut = s.kept.sorted()
 	s.summary.Unreadable = s.unreadable.sorted()
 	s.summary.BirthInterval = s.births.medianInterval().Seconds()

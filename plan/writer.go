@@ -38,8 +38,8 @@ func NewWriter(w io.Writer, header Header) (*Writer, error) {
 	return pw, err
 }
 
-// Write adds an entry: first the roots, in the order in which they go, then the pods in the order of their keys. Lines of
-// stage collateral may stand anywhere below the roots.
+// Write adds an entry: first the roots, in the order in which they go, then those of each later stage in the order of their keys.
+// Lines of stage collateral may stand anywhere below the roots.
 func (w *Writer) Write(e *Entry) error {
 	w.line = append(e.appendJSON(w.line[:0]), '\n')
 	_, err := w.out.Write(w.line)

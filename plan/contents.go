@@ -1,0 +1,131 @@
+package plan
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+
+	"etcdsweep/decode"
+)
+
+// ContentsSource is what it takes to find all that is in a namespace.
+type ContentsSource interface {
+	NodeSource
+	Scan(ctx context.Context, prefix string) iter.Seq2[decode.Record, error]
+	CountEach(ctx context.Context, prefixes []string) ([]int64, error)
+}
+
+// Contents knows which keys of the registry are those of objects in a namespace: by the scope of their resource, never by the
+// looks of a key. Built-in resources have theirs in decode.BuiltIns, custom ones in their stored definitions.
+type Contents struct {
+	prefix    string
+	namespace *Namespace
+	resources map[string]decode.Resource // by path
+	unread    keptOut                    // definitions that cannot be read
+}
+
+// ReadContents reads the definitions of the custom resources. They may change: whoever looks again reads them again.
+func ReadContents(ctx context.Context, source ContentsSource, prefix string, namespace *Namespace) (*Contents, error) {
+	custom, err := readDefinitions(ctx, source, prefix)
+	if err != nil {
+		return nil, err
+	}
+	c := &Contents{prefix: prefix, namespace: namespace, resources: map[string]decode.Resource{}, unread: custom.unreadable}
+	for _, resource := range slices.Concat(custom.resources, decode.BuiltIns()) {
+		c.resources[resource.Path] = resource
+	}
+	return c, nil
+}
+
+// Place is a resource in a namespace.
+type Place struct {
+	Resource decode.Resource
+	Prefix   string // of its keys
+	Keys     int64
+}
+
+// Places returns where there is anything in the namespace, in the order of the keys. It counts the keys of each resource, and
+// does not see what is of none: see [Contents.Survey].
+func (c *Contents) Places(ctx context.Context, source ContentsSource) ([]Place, error) {
+	var places []Place
+	var prefixes []string
+	for _, resource := range c.resources {
+		if prefix := resource.NamespacePrefix(c.prefix, c.namespace.Name); resource.Namespaced && !c.namespace.elsewhere(prefix) {
+			places = append(places, Place{Resource: resource, Prefix: prefix})
+		}
+	}
+	slices.SortFunc(places, func(a, b Place) int { return strings.Compare(a.Prefix, b.Prefix) })
+	for _, p := range places {
+		prefixes = append(prefixes, p.Prefix)
+	}
+	counts, err := source.CountEach(ctx, prefixes)
+	if err != nil {
+		return nil, err
+	}
+	for i := range places {
+		places[i].Keys = counts[i]
+	}
+	return slices.DeleteFunc(places, func(p Place) bool { return p.Keys == 0 }), nil
+}
+
+// Survey passes once over the keys of the registry, all of them, without their values. It returns where the namespace has any,
+// in the order of the keys, and the keys of which it cannot be said whether they are in it.
+func (c *Contents) Survey(ctx context.Context, source NodeSource) ([]Place, []KeptOut, error) {
+	found := map[string]*Place{}
+	doubt := keptOut{}
+	for record, err := range source.ScanKeys(ctx, c.prefix+"/") {
+		if err != nil {
+			return nil, nil, err
+		}
+		switch resource, scope := c.scope(record.Key); scope {
+		case inside:
+			if found[resource.Path] == nil {
+				found[resource.Path] = &Place{Resource: resource, Prefix: resource.NamespacePrefix(c.prefix, c.namespace.Name)}
+			}
+			found[resource.Path].Keys++
+		case doubtful:
+			doubt.add("of no resource that is known", "", record.Key)
+		}
+	}
+	var places []Place
+	for _, p := range found {
+		places = append(places, *p)
+	}
+	slices.SortFunc(places, func(a, b Place) int { return strings.Compare(a.Prefix, b.Prefix) })
+	return places, doubt.sorted(), nil
+}
+
+// scope says whether a key is that of an object in the namespace.
+type scope int
+
+const (
+	outside scope = iota
+	inside
+	doubtful // of a resource that is not known, or in no form that is known, and it names the namespace where one stands
+)
+
+func (c *Contents) scope(key string) (decode.Resource, scope) {
+	tail, ok := strings.CutPrefix(key, c.prefix+"/")
+	if !ok || !strings.Contains(tail, "/"+c.namespace.Name+"/") || c.namespace.elsewhere(key) {
+		return decode.Resource{}, outside
+	}
+	segments := strings.Split(tail, "/")
+	if slices.Contains([]string{"ranges", "masterleases", "peerserverleases"}, segments[0]) {
+		return decode.Resource{}, outside // kube-apiserver's own, see Never
+	}
+	path, at := segments[0], 1
+	if strings.Contains(segments[0], ".") || segments[0] == "services" {
+		path, at = segments[0]+"/"+segments[1], 2
+	}
+	resource, known := c.resources[path]
+	named := len(segments) > at+1 && segments[at] == c.namespace.Name
+	switch {
+	case !named:
+		return resource, outside
+	case known && resource.Namespaced && len(segments) == at+2 && segments[at+1] != "":
+		return resource, inside
+	default:
+		return resource, doubtful
+	}
+}
