@@ -72,7 +72,7 @@ func look(r *decode.Record) seen {
 	if r == nil {
 		return seen{}
 	}
-	holder, err := decode.LeaderIdentity(r.Value)
+	holder, err := r.LeaderIdentity()
 	if errors.Is(err, decode.ErrNoLeaderRecord) {
 		return seen{}
 	}
