@@ -20,14 +20,13 @@ import (
 
 type applyOptions struct {
 	connectOptions
-	confirm     string
-	stateDir    string
-	rate        float64
-	concurrency int
-	noChase     bool
-	chaseMax    int64
-	settle      time.Duration
-	settleMax   time.Duration
+	paceOptions
+	confirm   string
+	stateDir  string
+	noChase   bool
+	chaseMax  int64
+	settle    time.Duration
+	settleMax time.Duration
 
 	leaseDuration time.Duration
 	allow         []string
@@ -35,15 +34,20 @@ type applyOptions struct {
 }
 
 func newApplyCommand(s streams) *cobra.Command {
-	var o applyOptions
+	o := applyOptions{paceOptions: newPaceOptions()}
 	cmd := &cobra.Command{
 		Use:   "apply FILE --confirm ID",
 		Short: "Snapshot, prove, delete what the plan lists, verify",
 		Long: `Carry out a plan: check the cluster, take a snapshot and prove that it holds every entry,
-delete the roots, wait until they make no more pods, delete the pods at --rate a second,
-each in a transaction of its own that compares its revisions, delete the newcomers, and
-scan again. The raw bytes of all that goes are in the archive before it goes; what has
+delete the roots, wait until they make no more pods, delete the pods, each in a
+transaction of its own that compares its revisions, delete the newcomers, and scan
+again. The raw bytes of all that goes are in the archive before it goes; what has
 drifted is judged, and archived, again. "etcdsweep undo" puts it back.
+
+The pace follows the cluster's health, as it was measured for --baseline: between
+--min-rate and --rate a second, slower when latencies, disks or watchers leave their
+baseline, paused when the leader changes or a member is lost, and ended, with exit
+status 4, on a CORRUPT alarm or without a quorum for --critical-after. It says why.
 
 If kube-controller-manager is alive, a terminal is asked to have it stopped first.
 
@@ -59,8 +63,8 @@ is in the log of the run's directory.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.confirm, "confirm", "", fmt.Sprintf("the first %d or more digits of the plan's ID; asked for on a terminal", plan.MinConfirm))
-	f.Float64Var(&o.rate, "rate", 500, "deletes a second, 0 for as fast as etcd can")
-	f.IntVar(&o.concurrency, "concurrency", 16, "deletes in flight")
+	o.addPaceFlags(f, "deletes")
+	o.addSnapshotFlag(f)
 	f.BoolVar(&o.noChase, "no-chase", false, "leave pods that the planned owners made after the plan")
 	f.Int64Var(&o.chaseMax, "chase-max", 0, "the most of those to delete (default: the larger of 1000 and half of the plan)")
 	f.DurationVar(&o.settle, "settle", 0, "time without births to wait for between roots and pods (default: by the pace of births, 5s to 60s)")
@@ -69,7 +73,9 @@ is in the log of the run's directory.`,
 	f.DurationVar(&o.leaseDuration, "lease-duration", controllers.DefaultStill, "how long "+controllerManager+"'s lease stands still when nobody leads")
 	f.StringVar(&o.stateDir, "state-dir", "", "where runs are kept (default: /var/lib/etcdsweep for root, else $XDG_STATE_HOME/etcdsweep)")
 	addOutputFlag(cmd, &o.output)
+	o.addThresholdFlags(f)
 	o.addFlags(cmd)
+	o.addEncryptionFlag(cmd)
 	return cmd
 }
 
@@ -82,8 +88,10 @@ func (o *applyOptions) validate() error {
 		return usagef("--chase-max %d: want 0, for the default, or more", o.chaseMax)
 	case o.settle < 0 || o.settleMax < 0:
 		return usagef("--settle and --settle-max: want 0s or more")
+	case o.leaseDuration <= 0:
+		return usagef("--lease-duration %s: want more than 0s", o.leaseDuration)
 	}
-	if err := checkWrites(o.rate, o.concurrency, o.leaseDuration); err != nil {
+	if err := o.checkPace(); err != nil {
 		return err
 	}
 	return checkAllowed(o.allow, apply.Allowances())
@@ -97,6 +105,9 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 	p, err := plan.Open(path)
 	if err != nil {
 		return err
+	}
+	if refused := p.Header.NotApplicable(); refused != nil {
+		return refused
 	}
 	input := newLines(s.in)
 	err = confirmed(ctx, o.confirm, p, s, input, func(w io.Writer) {
@@ -119,6 +130,7 @@ func (o *applyOptions) run(ctx context.Context, cmd *cobra.Command, path string,
 			return err
 		}
 	}
+	o.registry.prefix = p.Header.Prefix
 	client, err := o.connect(ctx, s)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -153,15 +165,17 @@ func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *
 		}
 	}
 	s.screen.lease = o.leaseDuration
+	pacer := o.pacer(client)
+	s.steer(ctx, pacer)
 	report, err := apply.Run(ctx, apply.Config{
 		Plan:        p,
 		Cluster:     cluster{client, p.Header.Prefix},
-		Snapshots:   snapshots{client},
+		Snapshots:   snapshots{client, pacer},
 		Dir:         s.dir,
 		Opened:      s.opened,
 		Allow:       o.allow,
-		Rate:        o.rate,
-		Concurrency: o.concurrency,
+		Pace:        pacer,
+		Concurrency: o.pace.Concurrency,
 		NoChase:     o.noChase,
 		ChaseMax:    o.chaseMax,
 		Settle:      o.settle,
@@ -175,6 +189,7 @@ func (o *applyOptions) carryOut(ctx context.Context, client *etcdops.Client, p *
 	})
 	quiet()
 	s.screen.close()
+	s.ended(err, report != nil)
 	if report == nil {
 		s.dir.Discard() // what a refused run has left, unless there is more
 		return err

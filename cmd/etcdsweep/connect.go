@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"etcdsweep/etcdops"
+	"etcdsweep/etcdops/encryption"
 	"etcdsweep/plan/run"
 )
 
@@ -23,9 +27,19 @@ type connectOptions struct {
 	config            etcdops.Config
 	insecureTransport bool
 	user, password    string
+	nodeRoot          string
+
+	registry registry
 }
 
-const serverNameFlag = "server-name" // the one that etcdctl does not have
+// The flags that etcdctl does not have.
+const (
+	serverNameFlag = "server-name"
+	metricsFlag    = "metrics-endpoints"
+	nodeRootFlag   = "node-root"
+	encryptionFlag = "encryption-config"
+	prefixFlag     = "etcd-prefix"
+)
 
 func (o *connectOptions) addFlags(cmd *cobra.Command) {
 	f := pflag.NewFlagSet("connection", pflag.ContinueOnError)
@@ -42,39 +56,62 @@ func (o *connectOptions) addFlags(cmd *cobra.Command) {
 	f.DurationVar(&o.config.KeepAliveTimeout, "keepalive-timeout", etcdops.DefaultKeepAliveTimeout, "wait before it counts as lost")
 	f.BoolVar(&o.insecureTransport, "insecure-transport", true, "allow plain text where an endpoint has no https:// and no TLS flag is given")
 	f.BoolVar(&o.config.InsecureSkipVerify, "insecure-skip-tls-verify", false, "believe any server certificate")
+	f.StringSliceVar(&o.config.MetricsEndpoints, metricsFlag, nil, "where members serve their metrics, if neither at their client addresses nor at kubeadm's")
+	f.StringVar(&o.nodeRoot, nodeRootFlag, "/", "where this node's files are, to find the way to etcd in them if none of --endpoints, --cacert, --cert, --key is given")
 	f.VisitAll(func(flag *pflag.Flag) {
-		if flag.Name != serverNameFlag {
-			flag.Usage += " [$" + variable(flag.Name) + "]"
+		if v := variable(flag.Name); v != "" {
+			flag.Usage += " [$" + v + "]"
 		}
 	})
 	o.flags = f
 	cmd.Flags().AddFlagSet(f)
 }
 
-// variable returns the environment variable that etcdctl reads for a flag.
+// addEncryptionFlag is for commands that read what is in values. It belongs to the connection: a next command needs it too.
+func (o *connectOptions) addEncryptionFlag(cmd *cobra.Command) {
+	o.flags.StringVar(&o.registry.encryptionConfig, encryptionFlag, "", "kube-apiserver's --encryption-provider-config, to read encrypted values (default: as found on this node)")
+	cmd.Flags().AddFlag(o.flags.Lookup(encryptionFlag))
+}
+
+// addPrefixFlag is for commands that begin with keys. Others know the prefix from a plan.
+func (o *connectOptions) addPrefixFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.registry.prefix, prefixFlag, "", "kube-apiserver's --etcd-prefix (default: as found on this node, else "+defaultPrefix+")")
+}
+
+// variable returns the environment variable that etcdctl reads for a flag, "" if it has no such flag.
 func variable(flag string) string {
+	if slices.Contains([]string{serverNameFlag, metricsFlag, nodeRootFlag, encryptionFlag, prefixFlag}, flag) {
+		return ""
+	}
 	return "ETCDCTL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// complete takes what is not given as a flag from the environment, and asks for a password if one is missing.
+// names reports whether a flag says where etcd is, or who may ask it. User and password are no part of that: no file of a
+// node has them.
+func names(flag string) bool {
+	return slices.Contains([]string{"endpoints", "cacert", "cert", "key"}, flag)
+}
+
+// complete takes what is not given as a flag from the environment, what neither gives from this node's files, and asks for a
+// password if one is missing.
 func (o *connectOptions) complete(ctx context.Context, s streams) error {
 	name, password, inUser := strings.Cut(o.user, ":")
 	if inUser && o.flags.Changed("password") {
 		return usagef("the password is given twice, in --user and in --password")
 	}
-	var err error
-	o.flags.VisitAll(func(flag *pflag.Flag) {
-		value := os.Getenv(variable(flag.Name))
-		if err != nil || flag.Changed || value == "" || flag.Name == serverNameFlag {
-			return
-		}
-		if setErr := flag.Value.Set(value); setErr != nil {
-			err = usagef("%s: %w", variable(flag.Name), setErr)
-		}
-	})
+	named, err := o.fromEnvironment()
 	if err != nil {
 		return err
 	}
+	if prefix := o.registry.prefix; prefix != "" {
+		if o.registry.prefix = "/" + strings.Trim(prefix, "/"); o.registry.prefix == "/" {
+			return usagef("--%s is empty", prefixFlag)
+		}
+	}
+	if err := o.find(named, s.err); err != nil {
+		return err
+	}
+	o.registry.prefix = cmp.Or(o.registry.prefix, defaultPrefix)
 	if !inUser { // a password behind the flag's name beats the environment's
 		if name, password, inUser = strings.Cut(o.user, ":"); !inUser || o.flags.Changed("password") {
 			password = o.password
@@ -86,6 +123,25 @@ func (o *connectOptions) complete(ctx context.Context, s streams) error {
 	}
 	o.config.Username, o.config.Password = name, password
 	return err
+}
+
+// fromEnvironment sets the flags that are not given from their variables. Named says that one or the other names a part of the
+// connection.
+func (o *connectOptions) fromEnvironment() (named bool, err error) {
+	o.flags.VisitAll(func(flag *pflag.Flag) {
+		value := ""
+		if v := variable(flag.Name); v != "" && !flag.Changed {
+			value = os.Getenv(v)
+		}
+		named = named || names(flag.Name) && (flag.Changed || value != "")
+		if err != nil || value == "" {
+			return
+		}
+		if setErr := flag.Value.Set(value); setErr != nil {
+			err = usagef("%s: %w", variable(flag.Name), setErr)
+		}
+	})
+	return named, err
 }
 
 func askPassword(ctx context.Context, s streams, user string) (string, error) {
@@ -130,13 +186,10 @@ func await(ctx context.Context, read func() (string, error)) (string, error) {
 
 // connect opens the cluster, and warns of what is not as it should be.
 func (o *connectOptions) connect(ctx context.Context, s streams) (*etcdops.Client, error) {
-	if err := o.complete(ctx, s); err != nil {
-		return nil, err
-	}
+	client, dead, err := o.open(ctx, s)
 	if o.config.InsecureSkipVerify {
 		warn(s.err, "--insecure-skip-tls-verify: whoever answers at an endpoint is believed to be etcd")
 	}
-	client, dead, err := etcdops.Connect(ctx, o.config)
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +200,46 @@ func (o *connectOptions) connect(ctx context.Context, s streams) (*etcdops.Clien
 		warn(s.err, endpoint.Error())
 	}
 	return client, nil
+}
+
+// open opens the cluster. Endpoints that can't be used beside others are returned.
+func (o *connectOptions) open(ctx context.Context, s streams) (*etcdops.Client, []*etcdops.EndpointError, error) {
+	if err := o.complete(ctx, s); err != nil {
+		return nil, nil, err
+	}
+	keys, err := o.keys(s.err)
+	if err != nil {
+		return nil, nil, err
+	}
+	if keys != nil {
+		o.config.Opener = keys
+	}
+	client, dead, err := etcdops.Connect(ctx, o.config)
+	if err != nil && keys != nil {
+		err = errors.Join(err, keys.Close())
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := o.openElsewhere(ctx, client, s.err); err != nil {
+		return nil, nil, errors.Join(err, client.Close())
+	}
+	return client, dead, nil
+}
+
+// keys reads the configuration that opens encrypted values, for a command that has a use for it; nil if there is none. One that
+// was only found on this node stops nobody: what it would open is reported as unreadable.
+func (o *connectOptions) keys(w io.Writer) (*encryption.Keys, error) {
+	flag, file := o.flags.Lookup(encryptionFlag), o.registry.encryptionConfig
+	if flag == nil || file == "" {
+		return nil, nil
+	}
+	keys, err := encryption.Load(file, o.registry.prefix)
+	if err != nil && !flag.Changed {
+		warn(w, err.Error()+"; encrypted values are not read")
+		return nil, nil
+	}
+	return keys, err
 }
 
 // repeat returns the flags that were given, for the next command; but no password, and no confirmation of this one.

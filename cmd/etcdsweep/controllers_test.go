@@ -92,7 +92,7 @@ func (st *conversation) shows(t *testing.T, want ...string) {
 			t.Errorf("%q is not on the screen:\n%s", words, text)
 		}
 	}
-	for line := range strings.SplitSeq(regexp.MustCompile(`\r\x1b\[K`).ReplaceAllString(text, "\n"), "\n") {
+	for line := range strings.SplitSeq(regexp.MustCompile(`(\x1b\[\d+A)?\r\x1b\[J`).ReplaceAllString(text, "\n"), "\n") {
 		if len([]rune(line)) > width {
 			t.Errorf("wider than %d columns: %q", width, line)
 		}
@@ -100,7 +100,7 @@ func (st *conversation) shows(t *testing.T, want ...string) {
 }
 
 func TestOfferStop(t *testing.T) {
-	kubeadm := node("/nowhere").staticPod("a static pod", kubeadmManifests)
+	kubeadm := node("/nowhere").staticPod("a static pod", "/etc/kubernetes/manifests")
 	kubeadm.note = ""
 	tests := []struct {
 		name    string
@@ -118,7 +118,7 @@ func TestOfferStop(t *testing.T) {
 			shows: []string{
 				"kube-controller-manager is alive: master1_a leads.", "On EVERY control-plane node, as root:\n\n  mkdir -p /etc/kubernetes/etcdsweep-parked\n",
 				"  mv /etc/kubernetes/manifests/kube-controller-manager.yaml \\\n     /etc/kubernetes/etcdsweep-parked/\n",
-				"it is alive", "it stands still: 20s of 30s", "\x1b[Kstopped: none has led for 30s, twice the lease duration of 15s;\na standby would have taken over by now\n",
+				"it is alive", "it stands still: 20s of 30s", "\x1b[Jstopped: none has led for 30s, twice the lease duration of 15s;\na standby would have taken over by now\n",
 			},
 		},
 		{
@@ -133,7 +133,7 @@ func TestOfferStop(t *testing.T) {
 		{
 			name: "Enter, typed ahead, and other words", leader: leader{stops: 40, next: never}, layout: layout{}, stopped: true,
 			meddle: func(st *conversation, _ func()) { st.enter(); st.types("Alive?"); st.types("yes") },
-			shows:  []string{"\x1b[KTo go on with it alive, type alive and Enter. Ctrl-C ends.\n", "stopped: "},
+			shows:  []string{"\x1b[JTo go on with it alive, type alive and Enter. Ctrl-C ends.\n", "stopped: "},
 			logs:   []string{"msg=typed text=Alive?", "msg=waiting state=\"it stands still: "},
 		},
 		{

@@ -7,7 +7,10 @@ import (
 	"io"
 	"strings"
 
+	"etcdsweep/apiserver"
 	"etcdsweep/etcdops"
+	"etcdsweep/etcdops/encryption"
+	"etcdsweep/etcdops/locate"
 	"etcdsweep/plan"
 	"etcdsweep/plan/run"
 )
@@ -25,6 +28,9 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // exitStatus is the one place where errors become exit statuses.
 func exitStatus(err error) int {
+	if watched, ok := errors.AsType[*watchedError](err); ok {
+		return watched.ended.Status
+	}
 	for _, row := range []struct {
 		is     bool
 		status int
@@ -32,15 +38,27 @@ func exitStatus(err error) int {
 		{err == nil, 0},
 		{errors.Is(err, run.ErrInterrupted), 130},
 		{is[*run.HealthError](err), 4},
-		{errors.Is(err, run.ErrLeft) || is[*unprovedError](err), 5},
+		{errors.Is(err, run.ErrLeft) || is[*unprovedError](err) || is[warned](err) || is[*unreadError](err), 5},
 		{is[*plan.RefusedError](err) || is[*plan.FileError](err) || is[*run.PreflightError](err), 3},
-		{is[usageError](err) || is[*etcdops.ConfigError](err), 2},
+		{notEtcd(err), 3},
+		{is[usageError](err) || misconfigured(err), 2},
 	} {
 		if row.is {
 			return row.status
 		}
 	}
 	return 1
+}
+
+// notEtcd reports whether what answers, or what this node's files lead to, is no etcd.
+func notEtcd(err error) bool {
+	unusable, ok := errors.AsType[*locate.UnusableError](err)
+	return ok && unusable.NotEtcd || is[*etcdops.NotEtcdError](err)
+}
+
+// misconfigured reports whether a file that says how to reach or read the cluster, or an address, cannot be used.
+func misconfigured(err error) bool {
+	return is[*etcdops.ConfigError](err) || is[*encryption.ConfigError](err) || is[*locate.UnusableError](err) || is[*apiserver.ConfigError](err)
 }
 
 func is[T error](err error) bool {

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"etcdsweep/etcdops/locate"
 )
 
 // layout is how a control-plane node runs kube-controller-manager, and what to type to stop and start it there. The commands
@@ -19,8 +21,7 @@ const (
 	controllerManager = "kube-controller-manager"
 	manifestName      = controllerManager + ".yaml"
 
-	kubeadmManifests = "/etc/kubernetes/manifests"
-	rke2Manifests    = "/var/lib/rancher/rke2/agent/pod-manifests"
+	rke2Manifests = "/var/lib/rancher/rke2/agent/pod-manifests"
 
 	// parkingName is a directory beside that of the manifests: on the same file system, so that a kubelet never sees half
 	// of a file. The kubelet does not read it: it reads the files of its own directory, and of no other (kubernetes
@@ -32,7 +33,7 @@ const (
 // what was parked; a node that is none of a control plane has an unknown layout, as has one of an unusual kind.
 func findLayout(root string) layout {
 	n := node(root)
-	manifests := n.staticPodPath()
+	manifests := locate.StaticPodPath(root)
 	unit := controllerManager + ".service"
 	switch {
 	case n.has(manifests, manifestName):
@@ -71,24 +72,6 @@ func (n node) hasUnit(name string) bool {
 		}
 	}
 	return false
-}
-
-// staticPodPath returns where the kubelet reads its static pods: what the configuration that kubeadm writes for it says, else
-// kubeadm's standard.
-func (n node) staticPodPath() string {
-	config, err := os.ReadFile(filepath.Join(string(n), "/var/lib/kubelet/config.yaml"))
-	if err != nil {
-		return kubeadmManifests
-	}
-	for line := range strings.Lines(string(config)) {
-		if path, found := strings.CutPrefix(line, "staticPodPath:"); found {
-			path = strings.Trim(strings.TrimSpace(path), `"'`)
-			if filepath.IsAbs(path) {
-				return filepath.Clean(path)
-			}
-		}
-	}
-	return kubeadmManifests
 }
 
 // staticPod is a manifest that the kubelet watches: the pod ends when it goes, and starts when it is back.

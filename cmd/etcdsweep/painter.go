@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,15 +14,17 @@ import (
 
 const (
 	paintRoom  = 1024                   // texts that wait for a screen that blocks
-	paintEvery = 200 * time.Millisecond // how often the line that moves is looked at
+	paintEvery = 200 * time.Millisecond // how often the lines that move, and the size of the screen, are looked at
 	paintEnd   = 2 * time.Second        // how long close waits for a screen that blocks
 )
 
 // painter writes to a screen that may block, as a terminal does after Ctrl-S or behind a link that hangs. A goroutine of its
 // own writes, and nobody waits for it: what finds no room in its queue is left out, and counted. It is safe for concurrent use.
 type painter struct {
-	w    io.Writer
-	line func() string // the line that moves, "" for none; nil where there is no terminal
+	w      io.Writer
+	rows   func(columns int) []row // the lines that move, for a screen of so many columns; nil where there is no terminal
+	colour bool
+	size   func() (columns, rows int) // of the screen; nil for that of w
 
 	mu    sync.Mutex
 	queue chan string   // nil while there is no goroutine
@@ -35,7 +39,7 @@ func (p *painter) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// put puts a text into the queue; "" draws the line that moves at once.
+// put puts a text into the queue; "" draws the lines that move at once.
 func (p *painter) put(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,43 +94,75 @@ func (p *painter) paint(queue <-chan string, before <-chan struct{}, ended chan<
 	}
 	ticker := time.NewTicker(paintEvery)
 	defer ticker.Stop()
-	const clear = "\r\x1b[K"
-	shown := ""
-	draw := func(text, line string) {
-		if text == "" && line == shown {
+	var shown []row
+	draw := func(text string, rows []row, columns int) {
+		if text == "" && slices.Equal(rows, shown) {
 			return
 		}
-		if shown != "" || line != "" {
-			text = clear + text + line
+		if len(shown)+len(rows) > 0 {
+			text = erase(shown, columns) + text + p.join(rows)
 		}
-		shown = line
+		shown = rows
 		_, _ = io.WriteString(p.w, text) // a screen that is gone stops nothing
 	}
 	for {
 		select {
 		case text, more := <-queue:
+			rows, columns := p.moving()
 			if !more {
-				draw("", "")
+				draw("", nil, columns)
 				return
 			}
-			draw(text, p.moving())
+			draw(text, rows, columns)
 		case <-ticker.C:
-			draw("", p.moving())
+			rows, columns := p.moving()
+			draw("", rows, columns)
 		}
 	}
 }
 
-// moving returns the line that moves, cut to the width of the screen.
-func (p *painter) moving() string {
-	if p.line == nil {
-		return ""
+// erase takes rows away again that end where the cursor is. The screen may be narrower than it was when they were drawn: a
+// terminal has wrapped them then.
+func erase(rows []row, columns int) string {
+	up := -1
+	for _, r := range rows {
+		up += max(1, (len([]rune(r.text))+columns-1)/columns)
 	}
-	columns := width
+	if up > 0 {
+		return fmt.Sprintf("\x1b[%dA\r\x1b[J", up)
+	}
+	return "\r\x1b[J"
+}
+
+func (p *painter) join(rows []row) string {
+	var lines []string
+	for _, r := range rows {
+		if r.alert && p.colour {
+			r.text = "\x1b[33m" + r.text + "\x1b[0m"
+		}
+		lines = append(lines, r.text)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// moving returns the lines that move, as many as the screen has room for below what was said, and the columns of the screen.
+func (p *painter) moving() (rows []row, columns int) {
+	columns, high := p.measure()
+	if p.rows == nil {
+		return nil, columns
+	}
+	rows = p.rows(min(columns, width))
+	return rows[:min(len(rows), max(high-1, 1))], columns
+}
+
+func (p *painter) measure() (columns, rows int) {
+	if p.size != nil {
+		return p.size()
+	}
 	if file, ok := p.w.(*os.File); ok {
-		if w, _, err := term.GetSize(int(file.Fd())); err == nil && w > 0 {
-			columns = min(columns, w)
+		if columns, rows, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 && rows > 0 {
+			return columns, rows
 		}
 	}
-	runes := []rune(p.line())
-	return string(runes[:min(len(runes), columns-1)])
+	return width, 24
 }

@@ -11,18 +11,24 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"etcdsweep/durable"
 	"etcdsweep/plan"
+	"etcdsweep/plan/control"
 )
 
 type planOptions struct {
 	connectOptions
-	prefix      string
+	paceOptions
+	offline     offlineOptions
 	out         string
 	namespaces  []string
 	jobs        []string
+	cronJobs    []string
+	ownerKinds  []string
+	resource    string
+	whole       string // namespace
+	events      bool
 	selector    string
 	phases      []string
 	nodes       []string
@@ -37,14 +43,15 @@ type planOptions struct {
 }
 
 func newPlanCommand(s streams) *cobra.Command {
-	var o planOptions
+	o := planOptions{paceOptions: newPaceOptions()}
 	cmd := &cobra.Command{
-		Use:   "plan -o FILE [-n NAMESPACE]... [--job [NAMESPACE/]NAME]... [flags]",
+		Use:   "plan -o FILE [-n NAMESPACE]... [--job [NAMESPACE/]NAME]... [--owner KIND/NAME]... [flags]",
 		Short: "Write down exactly what would go; changes nothing",
 		Long: `Read the pods of the namespaces once, and write a plan: every key to delete, and why.
 A pod must meet every flag that is given; a flag that is repeated means any of its
-values. The owners' own records are planned as roots, to be deleted first. If something
-above them still stands, such as a CronJob, it would make them again: the plan is
+values. The owners' own records are planned as roots, to be deleted first; so are those of
+the owners that these control: the Jobs of a CronJob, the ReplicaSets of a Deployment, and
+custom resources. If something above them still stands, such as a CronJob, it would make them again: the plan is
 refused unless --include-owners plans it too or --keep-roots leaves the roots.
 
 Kept out by a guard, which --allow lifts by its name: pods in kube-system, kube-public and
@@ -54,12 +61,30 @@ a finalizer other than the Job controller's. Values that cannot be read are coun
 never selected. When a running pod is selected, planning waits up to --lease-duration to
 see which nodes' leases move.
 
+--resource plans other objects than pods, under the same selection and guards: built-in
+ones that are in a namespace, and custom ones. --with-events plans the events of the
+planned pods as well.
+
+--whole-namespace plans every key of every resource in a namespace: owners, pods, the
+rest, and the Namespace itself when it is empty. It is planned whole or not at all: what a
+guard keeps out, or what cannot be read, refuses the plan, which names each --allow that
+it takes. Objects of that name that are in no namespace are never taken. While an
+apiserver is alive, kubectl delete namespace is the better way: see the runbook.
+
 What else goes with the roots, because the garbage collector of a running
 kube-controller-manager deletes it, is listed. --allow collateral accepts that, and
---allow data-loss that PersistentVolumeClaims are among it.`,
+--allow data-loss that PersistentVolumeClaims are among it.
+
+--from-snapshot rehearses: it plans from a snapshot, or from the database file of a member
+that is stopped, and such a plan is never applied.`,
 		Example: `  etcdsweep plan -n batch --job runaway -o runaway.plan
   etcdsweep plan --job batch/runaway-a --job batch/runaway-b -o runaway.plan
-  etcdsweep plan -n batch --selector app=import --phase Failed --older-than 1h -o failed.plan`,
+  etcdsweep plan --cronjob ops/tick --with-events -o tick.plan
+  etcdsweep plan -n web --owner Deployment/web -o web.plan
+  etcdsweep plan -n argo --owner Workflow.argoproj.io/import-x7k2p -o workflow.plan
+  etcdsweep plan -n batch --selector app=import --phase Failed --older-than 1h -o failed.plan
+  etcdsweep plan --whole-namespace doomed --allow finalizer=example.com/hold -o doomed.plan
+  etcdsweep plan -n batch --resource reports.policy.example.com --older-than 1h -o reports.plan`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd, s) },
 	}
@@ -68,25 +93,38 @@ kube-controller-manager deletes it, is listed. --allow collateral accepts that, 
 	f.StringVarP(&o.out, "out", "o", "", "the plan file to write; it must not exist")
 	f.StringArrayVarP(&o.namespaces, "namespace", "n", nil, "look in this namespace (repeatable)")
 	f.StringArrayVar(&o.jobs, "job", nil, "pods of this Job, as NAME or NAMESPACE/NAME (repeatable)")
+	f.StringArrayVar(&o.cronJobs, "cronjob", nil, "pods of this CronJob's Jobs, as NAME or NAMESPACE/NAME (repeatable)")
+	f.StringArrayVar(&o.ownerKinds, "owner", nil, "pods of this owner, as KIND[.GROUP]/NAME or NAMESPACE/KIND[.GROUP]/NAME (repeatable)")
+	f.StringVar(&o.resource, "resource", "", "plan objects of this resource instead of pods, as events or reports.policy.example.com")
+	f.StringVar(&o.whole, "whole-namespace", "", "plan this namespace with all that is in it, and nothing else")
 	f.StringVarP(&o.selector, "selector", "l", "", "pods with these labels, as kubectl takes them")
 	f.StringArrayVar(&o.phases, "phase", nil, "pods in this phase: Pending, Running, Succeeded, Failed, Unknown (repeatable)")
 	f.StringArrayVar(&o.nodes, "node", nil, "pods on this node (repeatable)")
 	f.DurationVar(&o.olderThan, "older-than", 0, "pods made longer ago than this, as 90m or 12h")
 	f.BoolVar(&o.terminating, "terminating", false, "only pods whose deletion was asked for")
 	f.IntVar(&o.limit, "limit", 0, "plan this many pods at most")
+	f.BoolVar(&o.events, "with-events", false, "plan the events of the planned pods, too")
 	f.BoolVar(&o.keepRoots, "keep-roots", false, "leave the owners' own records; they may make new pods")
 	f.BoolVar(&o.owners, "include-owners", false, "plan what controls the owners too, and so on upward")
 	f.Float64Var(&o.share, "max-running-share", plan.DefaultMaxRunningShare, "refuse to take more than this percentage of all pods on live or unknown nodes")
 	f.DurationVar(&o.lease, "lease-duration", plan.DefaultLeaseDuration, "how long a lease must stand still to count as dead")
 	f.StringSliceVar(&o.allow, "allow", nil, "lift a guard by its name: "+strings.Join(plan.Allowances(), ", "))
-	f.StringVar(&o.prefix, "etcd-prefix", "/registry", "kube-apiserver's --etcd-prefix")
+	o.addScanFlag(f)
+	o.offline.addFlags(cmd)
 	o.addFlags(cmd)
+	o.addEncryptionFlag(cmd)
+	o.addPrefixFlag(cmd)
 	return cmd
 }
 
 // query turns flags into a query.
 func (o *planOptions) query() (plan.Query, error) {
 	q := plan.Query{
+		Resource:   o.resource,
+		WithEvents: o.events,
+
+		WholeNamespace: o.whole,
+
 		Namespaces:  o.namespaces,
 		Phases:      o.phases,
 		Nodes:       o.nodes,
@@ -106,24 +144,15 @@ func (o *planOptions) query() (plan.Query, error) {
 	if o.lease < 0 {
 		return q, usagef("--lease-duration is not negative")
 	}
+	if o.whole != "" && (o.keepRoots || o.owners) {
+		return q, usagef("--whole-namespace leaves no owner, and plans none outside of it: it goes without --keep-roots and --include-owners")
+	}
 	if o.keepRoots && o.owners {
 		return q, usagef("--keep-roots leaves the owners, --include-owners plans more of them; choose one")
 	}
-	if o.prefix = "/" + strings.Trim(o.prefix, "/"); o.prefix == "/" {
-		return q, usagef("--etcd-prefix is empty")
-	}
-	for _, job := range o.jobs {
-		namespace, name, qualified := strings.Cut(job, "/")
-		if !qualified {
-			if len(o.namespaces) != 1 {
-				return q, usagef("--job %s needs one --namespace, or to be given as NAMESPACE/%s", job, job)
-			}
-			namespace, name = o.namespaces[0], job
-		}
-		if namespace == "" || name == "" || strings.Contains(name, "/") {
-			return q, usagef("--job %q is neither NAME nor NAMESPACE/NAME", job)
-		}
-		q.Owners = append(q.Owners, plan.OwnerName{GroupKind: schema.GroupKind{Group: "batch", Kind: "Job"}, Namespace: namespace, Name: name})
+	var err error
+	if q.Owners, err = o.ownerNames(); err != nil {
+		return q, err
 	}
 	if o.selector != "" {
 		selector, err := labels.Parse(o.selector)
@@ -168,6 +197,9 @@ func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) er
 	if err := noEmptyFlags(cmd.Flags()); err != nil {
 		return err
 	}
+	if err := o.offline.check(o.flags); err != nil {
+		return err
+	}
 	query, err := o.query()
 	if err != nil {
 		return err
@@ -178,18 +210,9 @@ func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) er
 	}
 	defer file.Abort()
 
-	client, err := o.connect(ctx, s)
-	if err != nil {
-		return interrupted(ctx, err)
-	}
-	defer client.Close()
-	status, err := client.Status(ctx)
-	if err != nil {
-		return interrupted(ctx, err)
-	}
 	screen := newScreen(s.err)
 	defer screen.close()
-	p, err := o.build(ctx, client, query, clusterID(status.ClusterID), file, screen)
+	p, err := o.build(ctx, query, file, s, screen)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -199,34 +222,53 @@ func (o *planOptions) run(ctx context.Context, cmd *cobra.Command, s streams) er
 	}
 	warnOfPlan(s.err, p)
 	printPlan(s.out, p)
-	printNext(s.out, []string{
-		"etcdsweep show " + shellQuote(o.out) + " --keys",
-		"etcdsweep apply " + shellQuote(o.out) + " --confirm " + p.ID[:plan.MinConfirm] + repeat(o.flags),
-	})
+	next := []string{"etcdsweep show " + shellQuote(o.out) + " --keys"}
+	if !o.offline.given() {
+		next = append(next, "etcdsweep apply "+shellQuote(o.out)+" --confirm "+p.ID[:plan.MinConfirm]+repeat(o.flags))
+	}
+	printNext(s.out, next)
 	return nil
 }
 
-func (o *planOptions) build(ctx context.Context, source plan.Source, query plan.Query, clusterID string, w io.Writer, screen *screen) (*plan.File, error) {
-	screen.begin("scan", 0, count)
-	opts := plan.Options{
-		Tool:      version(),
-		ClusterID: clusterID,
-		Prefix:    o.prefix,
-		KeepRoots: o.keepRoots,
-		Allow:     o.allow,
-		Now:       time.Now(),
-		Progress:  func(scanned, _ int64) { screen.advance(scanned) },
+// build plans from a cluster, or from a file.
+func (o *planOptions) build(ctx context.Context, query plan.Query, w io.Writer, s streams, screen *screen) (*plan.File, error) {
+	if o.offline.given() {
+		view, err := o.openView(ctx, &o.offline, s)
+		if err != nil {
+			return nil, err
+		}
+		defer view.Close()
+		origin := view.Origin()
+		rehearsal := plan.Rehearsal{File: origin.Path, Revision: origin.Revision, SHA256: origin.SHA256}
+		return o.buildFrom(ctx, view, query, plan.Options{Rehearsal: &rehearsal}, w, screen)
+	}
+	client, err := o.connect(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	status, err := client.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, stop := o.readPacer(ctx, client, screen)
+	defer stop()
+	return o.buildFrom(ctx, client, query, plan.Options{ClusterID: clusterID(status.ClusterID)}, w, screen)
+}
 
-		IncludeOwners:   o.owners,
-		MaxRunningShare: o.share,
-		LeaseDuration:   o.lease,
-		Waiting: func(left time.Duration) {
-			words := ""
-			if left > 0 {
-				words = fmt.Sprintf("waiting up to %s to see which nodes are alive", rounded(left))
-			}
-			screen.note(words)
-		},
+func (o *planOptions) buildFrom(ctx context.Context, source plan.Source, query plan.Query, opts plan.Options, w io.Writer, screen *screen) (*plan.File, error) {
+	screen.begin("scan", 0, control.Keys)
+	opts.Tool, opts.Now = version(), time.Now()
+	opts.Prefix, opts.Elsewhere = o.registry.prefix, o.registry.elsewhere()
+	opts.KeepRoots, opts.IncludeOwners, opts.Allow = o.keepRoots, o.owners, o.allow
+	opts.MaxRunningShare, opts.LeaseDuration = o.share, o.lease
+	opts.Progress = func(scanned, _ int64) { screen.advance(scanned) }
+	opts.Waiting = func(left time.Duration) {
+		words := ""
+		if left > 0 {
+			words = fmt.Sprintf("waiting up to %s to see who is alive", rounded(left))
+		}
+		screen.await(words)
 	}
 	id, header, trailer, err := plan.Build(ctx, source, query, opts, w)
 	if err != nil {

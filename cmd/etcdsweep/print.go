@@ -50,17 +50,23 @@ func printPlan(w io.Writer, p *plan.File) {
 		fmt.Fprintf(w, "  %s\n", condition)
 	}
 	fmt.Fprintf(w, "Made %s, at revision %d\n", stamp(p.Header.Created), p.Header.Revision)
-	fmt.Fprintf(w, "  for etcd cluster %s\n", p.Header.Cluster.ClusterID)
+	if rehearsal := p.Header.Rehearsal; rehearsal != nil {
+		fmt.Fprintf(w, "  as a rehearsal, which cannot be applied, from the file\n  %s\n", rehearsal.File)
+	} else {
+		fmt.Fprintf(w, "  for etcd cluster %s\n", p.Header.Cluster.ClusterID)
+	}
 	fmt.Fprintf(w, "  with UID %s of Namespace kube-system\n", p.Header.Cluster.SystemUID)
 
 	printTallies(w, "stage", summary.Stages)
+	printTallies(w, "kind", summary.Resources)
 	printTallies(w, "controller", summary.Owners)
 	printTallies(w, "node", summary.Nodes)
 	printTallies(w, "phase", summary.Phases)
 
 	printRoots(w, summary.Roots)
 
-	fmt.Fprintf(w, "\n%s records read; %s of the pods to delete are terminating\n", count(summary.Scanned), count(summary.Terminating))
+	fmt.Fprintf(w, "\n%s records read; %s of the %s to delete are terminating\n", count(summary.Scanned), count(summary.Terminating), p.Header.Selection.Stage())
+	printNamespace(w, p)
 	if planned := stage(summary, plan.StagePods); summary.ClusterPods > 0 {
 		fmt.Fprintf(w, "%s of all %s pods of the cluster: %.1f%%\n", count(planned), count(summary.ClusterPods), 100*float64(planned)/float64(summary.ClusterPods))
 	}
@@ -76,6 +82,28 @@ func printPlan(w io.Writer, p *plan.File) {
 	printKeptOut(w, "Kept out by guards", summary.KeptOut)
 	printKeptOut(w, "Cannot be read, and are left alone", summary.Unreadable)
 	printCollateral(w, &summary.Collateral)
+	printClaims(w, "Volume claims that are planned", summary.Claims)
+}
+
+// printNamespace says how the Namespace stands that is planned whole, and who is better at deleting it.
+func printNamespace(w io.Writer, p *plan.File) {
+	whole, state := p.Header.Selection.Whole, &p.Trailer.Summary.Namespace
+	if whole == nil {
+		return
+	}
+	switch {
+	case state.Absent:
+		fmt.Fprintf(w, "Namespace %s is gone; this is what it has left behind\n", whole.Name)
+	case state.Terminating:
+		fmt.Fprintf(w, "Namespace %s is terminating: its deletion was asked for\n", whole.Name)
+	case state.Apiservers == 0:
+		fmt.Fprintf(w, "Namespace %s is not terminating; no kube-apiserver is seen to be alive\n", whole.Name)
+	default:
+		fmt.Fprintf(w, "Namespace %s is not terminating; kube-apiservers alive: %d\n", whole.Name, state.Apiservers)
+	}
+	for _, elsewhere := range state.Elsewhere {
+		fmt.Fprintf(w, "Kept in another etcd, and stays: %s\n", elsewhere)
+	}
 }
 
 // stage returns how many entries of a stage there are.
@@ -103,6 +131,8 @@ func printRoots(w io.Writer, roots []plan.Root) {
 		switch {
 		case root.Above == "":
 			fmt.Fprintln(w, "      nothing controls it")
+		case root.Stands:
+			fmt.Fprintf(w, "      controlled by %s, which stands, and may make it again\n", root.Above)
 		case root.Planned:
 			fmt.Fprintf(w, "      controlled by %s, which goes before it\n", root.Above)
 		default:
@@ -120,12 +150,18 @@ func printCollateral(w io.Writer, c *plan.Collateral) {
 		fmt.Fprintf(w, "\nNothing else is known to go with the roots (%s other records read)\n", count(c.Scanned))
 	}
 	printKeptOut(w, "Not planned, and goes with the roots", c.Kinds)
-	if len(c.Claims) > 0 {
-		fmt.Fprintln(w, "\nVolume claims that go with the roots:")
+	printClaims(w, "Volume claims that go with the roots", c.Claims)
+	printKeptOut(w, "Cannot be read: whether they depend on the roots is not known", c.Unreadable)
+}
+
+// printClaims prints claims with what becomes of their volumes.
+func printClaims(w io.Writer, title string, claims []plan.Claim) {
+	if len(claims) > 0 {
+		fmt.Fprintf(w, "\n%s:\n", title)
 	}
-	for i, claim := range c.Claims {
+	for i, claim := range claims {
 		if i == maxRows {
-			fmt.Fprintf(w, "  ... and %d more\n", len(c.Claims)-i)
+			fmt.Fprintf(w, "  ... and %d more\n", len(claims)-i)
 			break
 		}
 		fmt.Fprintf(w, "  %s\n", claim.Key)
@@ -139,7 +175,6 @@ func printCollateral(w io.Writer, c *plan.Collateral) {
 			fmt.Fprintf(w, "      volume %s\n      reclaim policy %s\n", claim.Volume, claim.ReclaimPolicy)
 		}
 	}
-	printKeptOut(w, "Cannot be read: whether they depend on the roots is not known", c.Unreadable)
 }
 
 func sum(kept []plan.KeptOut) (n int64) {
@@ -195,7 +230,9 @@ func warnOfPlan(w io.Writer, p *plan.File) {
 	if p.Header.KeepRoots && len(p.Header.Selection.Owners) > 0 {
 		warn(w, "the owners' own records are not in the plan (--keep-roots): their controller makes new pods for those that go")
 	}
-	if len(p.Header.Selection.Owners) == 0 {
+	if p.Header.Selection.Whole != nil {
+		warnOfNamespace(w, p)
+	} else if len(p.Header.Selection.Owners) == 0 {
 		warn(w, "no owner is in the plan: whatever has made these pods may make new ones")
 	}
 	for i := range p.Trailer.Owners {
@@ -216,6 +253,26 @@ func warnOfPlan(w io.Writer, p *plan.File) {
 	}
 }
 
+// warnOfNamespace says what people must not overlook in a plan of a whole namespace.
+func warnOfNamespace(w io.Writer, p *plan.File) {
+	name, summary := p.Header.Selection.Whole.Name, &p.Trailer.Summary
+	if summary.Namespace.Apiservers > 0 {
+		warn(w, fmt.Sprintf("kube-apiserver is alive, and the API's way is better: kubectl delete namespace %s; then sweep what is too much for it, by --owner or --resource, and let kube-controller-manager finish", shellQuote(name)))
+	}
+	if len(summary.Claims) > 0 {
+		warn(w, fmt.Sprintf("what is on the volumes of %d claims may be lost, such as of %s", len(summary.Claims), &summary.Claims[0]))
+	}
+	if left := sum(summary.Unreadable); left > 0 {
+		warn(w, fmt.Sprintf("%s keys cannot be judged, and stay behind: whoever makes a namespace %s again finds them in it", count(left), name))
+	}
+	for _, root := range summary.Roots {
+		if root.Stands {
+			warn(w, fmt.Sprintf("%s is controlled by %s, which is in no namespace and stays: it may make it again", root.Name, root.Above))
+			break
+		}
+	}
+}
+
 func printNext(w io.Writer, commands []string) {
 	fmt.Fprintln(w, "\nNext:")
 	for _, command := range commands {
@@ -233,25 +290,7 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir) {
 	}
 	fmt.Fprintln(w)
 
-	header := table.Row{"outcome", "roots", "pods", "newcomers"}
-	t := newTable(w, header...)
-	t.SetColumnConfigs([]table.ColumnConfig{
-		{Number: 2, Align: text.AlignRight, AlignHeader: text.AlignRight},
-		{Number: 3, Align: text.AlignRight, AlignHeader: text.AlignRight},
-		{Number: 4, Align: text.AlignRight, AlignHeader: text.AlignRight},
-	})
-	for _, outcome := range journal.Deletions() {
-		roots, pods, newcomers := r.Roots.Outcomes[outcome], r.Pods.Outcomes[outcome], r.Newcomers.Outcomes[outcome]
-		if outcome == journal.Deleted || roots+pods+newcomers > 0 {
-			t.AppendRow(table.Row{outcome.Words(), count(roots), count(pods), count(newcomers)})
-		}
-	}
-	planned := map[string]int64{}
-	for _, stage := range p.Trailer.Summary.Stages {
-		planned[stage.Name] = stage.Entries
-	}
-	t.AppendRow(table.Row{"of planned", count(planned[plan.StageRoots]), count(planned[plan.StagePods]), ""})
-	t.Render()
+	printOutcomes(w, p, r)
 
 	if r.FirstRevision > 0 {
 		fmt.Fprintf(w, "\ndeletes are revisions %d to %d\n", r.FirstRevision, r.LastRevision)
@@ -261,11 +300,15 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir) {
 	}
 	printKeptOut(w, "Roots that were not deleted", r.Roots.Skipped)
 	printKeptOut(w, "Pods that were not deleted", r.Pods.Skipped)
+	printKeptOut(w, "Objects that were not deleted", r.Objects.Skipped)
+	printKeptOut(w, "The Namespace was not deleted", r.Namespace.Skipped)
 	printKeptOut(w, "Newcomers that were not deleted", r.Newcomers.Skipped)
 	printKeptOut(w, "Not proved by the snapshot, and not deleted", r.Snapshot.Unproved)
 	if verified := r.State == journal.StateDone || r.State == journal.StateLeft; verified {
-		printLeft(w, r)
+		printLeft(w, p, r)
 	}
+	printPauses(w, r.Pauses)
+	printLatencies(w, &r.Latencies)
 	fmt.Fprintln(w)
 	if r.Snapshot.Path != "" {
 		fmt.Fprintf(w, "snapshot  %s\n", r.Snapshot.Path)
@@ -285,6 +328,51 @@ func printReport(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir) {
 	fmt.Fprintf(w, "log       %s\n", dir.Log())
 }
 
+// printOutcomes prints a table of what became of the keys, with a column for each stage that the plan may have.
+func printOutcomes(w io.Writer, p *plan.File, r *apply.Report) {
+	type column struct {
+		name    string
+		tally   *journal.Tally
+		planned string
+	}
+	planned := func(name string) string { return count(stage(&p.Trailer.Summary, name)) }
+	columns := []column{{plan.StageRoots, &r.Roots, planned(plan.StageRoots)}}
+	selection := &p.Header.Selection
+	if selection.OfPods() {
+		columns = append(columns, column{plan.StagePods, &r.Pods, planned(plan.StagePods)})
+	}
+	if !selection.OfPods() || selection.WithEvents || selection.Whole != nil {
+		columns = append(columns, column{plan.StageObjects, &r.Objects, planned(plan.StageObjects)})
+	}
+	if selection.Whole != nil {
+		columns = append(columns, column{plan.StageNamespace, &r.Namespace, planned(plan.StageNamespace)})
+	}
+	if selection.OfPods() {
+		columns = append(columns, column{"newcomers", &r.Newcomers, ""})
+	}
+
+	header, last := table.Row{"outcome"}, table.Row{"of planned"}
+	var right []table.ColumnConfig
+	for i, c := range columns {
+		header, last = append(header, c.name), append(last, c.planned)
+		right = append(right, table.ColumnConfig{Number: 2 + i, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t := newTable(w, header...)
+	t.SetColumnConfigs(right)
+	for _, outcome := range journal.Deletions() {
+		row, total := table.Row{outcome.Words()}, int64(0)
+		for _, c := range columns {
+			n := c.tally.Outcomes[outcome]
+			row, total = append(row, count(n)), total+n
+		}
+		if outcome == journal.Deleted || total > 0 {
+			t.AppendRow(row)
+		}
+	}
+	t.AppendRow(last)
+	t.Render()
+}
+
 // printUndo says how to take a run back that has deleted something.
 func printUndo(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir, connection string) {
 	if r.Archived == 0 {
@@ -294,8 +382,12 @@ func printUndo(w io.Writer, p *plan.File, r *apply.Report, dir *run.Dir, connect
 	fmt.Fprintf(w, "  etcdsweep undo %s --confirm %s%s\n", shellQuote(dir.Path), p.ID[:plan.MinConfirm], connection)
 }
 
-func printLeft(w io.Writer, r *apply.Report) {
-	fmt.Fprintf(w, "\nLeft of the selection: %s\n", count(r.Left.Selected))
+func printLeft(w io.Writer, p *plan.File, r *apply.Report) {
+	what := "selection"
+	if whole := p.Header.Selection.Whole; whole != nil {
+		what = "namespace " + whole.Name
+	}
+	fmt.Fprintf(w, "\nLeft of the %s: %s\n", what, count(r.Left.Selected))
 	for _, example := range r.Left.Examples {
 		fmt.Fprintf(w, "      %s\n", example)
 	}

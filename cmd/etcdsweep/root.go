@@ -80,7 +80,9 @@ the pods that runaway owners have left there, takes a snapshot and proves that i
 holds them, deletes the owners and then the pods one by one, and verifies.
 
 Nothing is deleted without a plan that was read and confirmed.`,
-		Example: `  etcdsweep plan -n batch --job runaway -o runaway.plan   what exactly would go?
+		Example: `  etcdsweep doctor                                        can I work here?
+  etcdsweep top                                           who fills etcd?
+  etcdsweep plan -n batch --job runaway -o runaway.plan   what exactly would go?
   etcdsweep show runaway.plan --keys                      let me look at it
   etcdsweep apply runaway.plan --confirm 3f9a1c2e         snapshot, prove, sweep, verify
   etcdsweep undo RUN-DIR --confirm 3f9a1c2e               put back what went`,
@@ -91,10 +93,15 @@ Nothing is deleted without a plan that was read and confirmed.`,
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.AddCommand(
+		newDoctorCommand(s),
+		newTopCommand(s),
 		newPlanCommand(s),
 		newShowCommand(s),
+		newGetCommand(s),
 		newApplyCommand(s),
+		newVerifyCommand(s),
 		newUndoCommand(s),
+		newCtlCommand(s),
 		newRunsCommand(s),
 		newSnapshotCommand(s),
 		newVersionCommand(s),

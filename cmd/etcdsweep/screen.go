@@ -4,68 +4,98 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"etcdsweep/plan/control"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 )
 
-const (
-	logEvery   = 5 * time.Second // between two log lines of one step
-	rateWindow = 5 * time.Second // that the rate is taken over
-)
+const logEvery = 5 * time.Second // between two log lines of one step
 
-// screen shows the steps of a command as they go: on a terminal a line that moves, elsewhere log lines. What it says of a run
+// screen shows the steps of a command as they go: on a terminal lines that move, elsewhere log lines. What it says of a run
 // is in the run's log when a call returns; the terminal is drawn behind that, and no call waits for it. It is safe for
 // concurrent use.
 type screen struct {
 	paint *painter
+	look  look
 	log   *slog.Logger  // on the screen; nil on a terminal
 	file  *slog.Logger  // of a run; nil for other commands
 	lease time.Duration // of kube-controller-manager: how long it is watched at first
 
-	mu     sync.Mutex
-	step   string
-	pace   *pace  // of the step that is under way; nil if there is none
-	state  string // what a conversation waits for; "" outside of one
-	logged time.Time
+	mu       sync.Mutex
+	step     string
+	progress *progress    // of the step that is under way; nil if there is none
+	note     string       // what the step waits for; "" if it goes on
+	state    string       // what a conversation waits for; "" outside of one
+	tell     func(string) // hears the lines that stay on the screen; nil if nobody does
+	logged   time.Time
+
+	remote *control.Status // of a run in another process; nil for one in this
+	paced  *pace.Status    // nil before there is one
+	minute control.Minute
+	second time.Time // when the last second was added to the minute
 }
 
-func newScreen(w io.Writer) *screen { return newScreenOn(w, isTerminal(w)) }
+func newScreen(w io.Writer) *screen { return newScreenOn(w, movable(w)) }
 
 func newScreenOn(w io.Writer, terminal bool) *screen {
-	s := &screen{paint: &painter{w: w}}
+	s := &screen{paint: &painter{w: w}, look: lookOf(os.Getenv)}
 	if terminal {
-		s.paint.line = s.line
+		s.paint.rows, s.paint.colour = s.rows, s.look.colour
 	} else {
 		s.log = slog.New(slog.NewTextHandler(s.paint, nil))
 	}
 	return s
 }
 
-// line is the line that moves.
-func (s *screen) line() string {
+// rows are the lines that move.
+func (s *screen) rows(columns int) []row {
+	status := s.status()
+	return draw(&status, columns, s.look, time.Now())
+}
+
+// status returns what the lines that move are drawn from.
+func (s *screen) status() control.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.state != "":
-		return s.state
-	case s.pace == nil:
-		return ""
+	return s.now(time.Now())
+}
+
+func (s *screen) now(now time.Time) control.Status {
+	if s.remote != nil {
+		return *s.remote
 	}
-	return fmt.Sprintf("%-11s %s", s.step, s.pace.drawn(time.Now()))
+	status := control.Status{Pace: s.paced, Minute: s.minute.Clone()}
+	if s.progress != nil {
+		status.Step, status.Waiting = s.step, s.note
+		s.progress.fill(&status, now)
+	}
+	if s.paced != nil && s.paced.State == pace.Paused { // nobody knows for how long
+		status.ETASeconds = 0
+	}
+	if s.state != "" { // whoever is asked needs no more
+		status.Step, status.Waiting = "", s.state
+	}
+	return status
 }
 
 // begin opens a step that counts in a unit; total is 0 if it is not known.
-func (s *screen) begin(step string, total int64, unit func(int64) string) {
+func (s *screen) begin(step string, total int64, unit control.Unit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.step, s.pace, s.logged = step, newPace(time.Now(), total, unit), time.Now()
+	now := time.Now()
+	s.step, s.progress, s.note, s.logged = step, newProgress(now, total, unit), "", now
 	s.redraw()
 }
 
-// redraw draws the line that moves at once, on a terminal.
+// redraw draws the lines that move at once, on a terminal.
 func (s *screen) redraw() {
 	if s.log == nil {
 		s.paint.put("")
@@ -80,20 +110,58 @@ func (s *screen) advance(done int64) {
 }
 
 func (s *screen) to(done int64) {
-	if s.pace != nil {
-		s.pace.at(time.Now(), done)
-		s.logNow(s.step, s.pace.attrs)
+	if s.progress != nil {
+		s.progress.at(time.Now(), done)
+		s.logNow()
 	}
 }
 
-// logNow writes a log line, if the last one is long enough ago.
-func (s *screen) logNow(what string, attrs func(time.Time) []any) {
-	if now := time.Now(); now.Sub(s.logged) >= logEvery {
-		s.logged = now
-		for _, log := range s.logs() {
-			log.Info(what, attrs(now)...)
+// logNow writes a log line of how the step stands, if the last one is long enough ago.
+func (s *screen) logNow() {
+	now := time.Now()
+	if now.Sub(s.logged) < logEvery {
+		return
+	}
+	status := s.now(now)
+	what := status.Step
+	if what == "" {
+		what = "waiting"
+	}
+	s.logged = now
+	for _, log := range s.logs() {
+		log.Info(what, attrs(&status)...)
+	}
+}
+
+// attrs are what a log line says of how a run stands.
+func attrs(s *control.Status) (attrs []any) {
+	if s.Waiting != "" {
+		attrs = append(attrs, "state", s.Waiting)
+	} else if s.Step != "" {
+		attrs = append(attrs, "done", s.Done)
+		if s.Total > 0 {
+			attrs = append(attrs, "total", s.Total, "percent", 100*min(s.Done, s.Total)/s.Total)
+		}
+		attrs = append(attrs, "per_second", int64(s.PerSecond))
+		if eta := s.ETA().Round(time.Second); eta > 0 {
+			attrs = append(attrs, "eta", eta)
 		}
 	}
+	p := s.Pace
+	if p == nil {
+		return attrs
+	}
+	attrs = append(attrs, "pace", string(p.State))
+	if !p.Unpaced && p.State != pace.Measuring {
+		attrs = append(attrs, "allowed", math.Round(p.Allowed*10)/10)
+	}
+	if p.P95 > 0 {
+		attrs = append(attrs, "p95", p.P95.String(), "baseline", p.Baseline.String())
+	}
+	if p.Reason != "" {
+		attrs = append(attrs, "reason", p.Reason)
+	}
+	return attrs
 }
 
 // logs returns where log lines go: to the run's log, and where there is no terminal to the screen.
@@ -106,14 +174,14 @@ func (s *screen) logs() (all []*slog.Logger) {
 	return all
 }
 
-// note says what the step waits for, until it is told "".
-func (s *screen) note(words string) {
+// await says what the step waits for, until it is told "".
+func (s *screen) await(words string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pace == nil {
+	if s.progress == nil {
 		return
 	}
-	s.pace.note = words
+	s.note = words
 	s.redraw()
 	if words == "" {
 		return
@@ -127,36 +195,57 @@ func (s *screen) note(words string) {
 func (s *screen) end(words string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pace = nil
+	s.progress = nil
 	for _, log := range s.logs() {
 		log.Info(s.step, "result", words)
 	}
-	if s.log == nil {
-		s.paint.put(fmt.Sprintf("%-11s %s\n", s.step, words))
-	}
+	s.print(fmt.Sprintf("%-*s%s\n", indent, s.step, fold(words, indent)))
 }
 
-// warn prints a warning, and lets the line that moves go on below it.
+// warn prints a warning, and lets the lines that move go on below it.
 func (s *screen) warn(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, log := range s.logs() {
 		log.Warn(text)
 	}
-	if s.log == nil {
-		warn(s.paint, text)
-	}
+	s.print(warning(text))
 }
 
-// say prints what a conversation says: lines, whole.
+// show takes how a run in another process stands.
+func (s *screen) show(status *control.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remote = status
+	s.logNow()
+}
+
+// hear lets somebody hear the lines that stay on the screen.
+func (s *screen) hear(tell func(string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell = tell
+}
+
+// say prints what a conversation says, or a run in another process: lines, whole.
 func (s *screen) say(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, log := range s.logs() {
-		log.Info("said", "text", strings.TrimSpace(text))
+	if said := strings.TrimSpace(text); said != "" {
+		for _, log := range s.logs() {
+			log.Info("said", "text", said)
+		}
 	}
+	s.print(text)
+}
+
+// print puts lines on a terminal, and shows them to those who look on.
+func (s *screen) print(text string) {
 	if s.log == nil {
 		s.paint.put(text)
+	}
+	if s.tell != nil {
+		s.tell(text)
 	}
 }
 
@@ -169,7 +258,7 @@ func (s *screen) heard(text string) {
 	}
 }
 
-// wait shows in the line that moves what a conversation waits for, until it is told "".
+// wait shows in the lines that move what a conversation waits for, until it is told "".
 func (s *screen) wait(words string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,14 +267,14 @@ func (s *screen) wait(words string) {
 		return
 	}
 	s.redraw()
-	s.logNow("waiting", func(time.Time) []any { return []any{"state", s.state} })
+	s.logNow()
 }
 
-// close takes the line that moves away, and writes what was not written yet, within a bound. What is said afterwards is
+// close takes the lines that move away, and writes what was not written yet, within a bound. What is said afterwards is
 // written all the same, and wants another close.
 func (s *screen) close() {
 	s.mu.Lock()
-	s.pace, s.state = nil, ""
+	s.progress, s.remote, s.state = nil, nil, ""
 	s.mu.Unlock()
 	s.paint.close()
 }
@@ -194,13 +283,13 @@ func (s *screen) close() {
 func (s *screen) observe(event run.Event) {
 	switch e := event.(type) {
 	case run.StepBegan:
-		unit := count
+		unit := control.Keys
 		if e.Step == run.StepSnapshot {
-			unit = size
+			unit = control.Bytes
 		}
 		s.begin(string(e.Step), e.Total, unit)
 		if e.Step == run.StepControllers && s.lease > 0 {
-			s.note(fmt.Sprintf("watching its lease, up to %s", s.lease))
+			s.await(fmt.Sprintf("watching its lease, up to %s", s.lease))
 		}
 	case run.StepEnded:
 		s.end(e.Words)
@@ -210,16 +299,32 @@ func (s *screen) observe(event run.Event) {
 		s.judged()
 	case run.Settling:
 		s.settling(e)
+	case run.Paced:
+		s.keepPace(e.Status)
 	case run.Warning:
 		s.warn(e.Text)
+	}
+}
+
+// keepPace takes what the pace of a run is now.
+func (s *screen) keepPace(now pace.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paced = &now
+	if at := time.Now(); at.Sub(s.second) >= time.Second {
+		s.second = at
+		s.minute.Add(&now)
+	}
+	if s.progress != nil {
+		s.logNow()
 	}
 }
 
 func (s *screen) judged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pace != nil {
-		s.to(s.pace.done + 1)
+	if s.progress != nil {
+		s.to(s.progress.done + 1)
 	}
 }
 
@@ -230,93 +335,21 @@ func (s *screen) settling(e run.Settling) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pace != nil {
-		s.pace.note = words
-	}
-	s.logNow(s.step, func(time.Time) []any { return []any{"state", words} })
-}
-
-// pace tells how fast a step goes, from what was done over the last seconds.
-type pace struct {
-	unit        func(int64) string
-	total, done int64
-	marks       []mark
-	note        string // said instead
-}
-
-type mark struct {
-	at   time.Time
-	done int64
-}
-
-func newPace(now time.Time, total int64, unit func(int64) string) *pace {
-	return &pace{unit: unit, total: total, marks: []mark{{at: now}}}
-}
-
-const markEvery = 250 * time.Millisecond
-
-func (p *pace) at(now time.Time, done int64) {
-	p.done = done
-	if now.Sub(p.marks[len(p.marks)-1].at) >= markEvery {
-		p.marks = append(p.marks, mark{now, done})
-	}
-	for len(p.marks) > 1 && now.Sub(p.marks[1].at) > rateWindow {
-		p.marks = p.marks[1:]
+	if s.progress != nil {
+		s.note = words
+		s.logNow()
 	}
 }
 
-// perSecond returns the rate and, where it can be told, the time that is left.
-func (p *pace) perSecond(now time.Time) (rate float64, eta time.Duration) {
-	first := p.marks[0]
-	if elapsed := now.Sub(first.at).Seconds(); elapsed > 0 {
-		rate = float64(p.done-first.done) / elapsed
+// fold breaks words into lines that fit on a screen; all but the first are indented.
+func fold(words string, indent int) string {
+	var lines []string
+	for line := range strings.Lines(text.WrapSoft(words, width-1-indent)) {
+		lines = append(lines, strings.TrimSpace(line))
 	}
-	if p.total > p.done && rate > 0 {
-		eta = time.Duration(float64(p.total-p.done) / rate * float64(time.Second)).Round(time.Second)
-	}
-	return rate, eta
+	return strings.Join(lines, "\n"+strings.Repeat(" ", indent))
 }
 
-// drawn returns a bar, where there is a total, and the words.
-func (p *pace) drawn(now time.Time) string {
-	const long = 24
-	if p.total == 0 || p.note != "" {
-		return p.words(now)
-	}
-	done := int(min(p.done, p.total) * long / p.total)
-	return "[" + strings.Repeat("=", done) + strings.Repeat("-", long-done) + "] " + p.words(now)
-}
+func warning(text string) string { return "warning: " + text + "\n" }
 
-func (p *pace) words(now time.Time) string {
-	if p.note != "" {
-		return p.note
-	}
-	if p.total == 0 && p.done == 0 {
-		return ""
-	}
-	rate, eta := p.perSecond(now)
-	words := p.unit(p.done)
-	if p.total > 0 {
-		words += "/" + p.unit(p.total)
-	}
-	words += "  " + p.unit(int64(rate+0.5)) + "/s"
-	if eta > 0 {
-		words += "  ETA " + eta.String()
-	}
-	return words
-}
-
-func (p *pace) attrs(now time.Time) []any {
-	rate, eta := p.perSecond(now)
-	attrs := []any{"done", p.done}
-	if p.total > 0 {
-		attrs = append(attrs, "total", p.total)
-	}
-	attrs = append(attrs, "per_second", int64(rate))
-	if eta > 0 {
-		attrs = append(attrs, "eta", eta)
-	}
-	return attrs
-}
-
-func warn(w io.Writer, text string) { fmt.Fprintf(w, "warning: %s\n", text) }
+func warn(w io.Writer, text string) { _, _ = io.WriteString(w, warning(text)) }

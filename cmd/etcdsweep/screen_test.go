@@ -46,11 +46,13 @@ func TestScreenOnATerminal(t *testing.T) {
 	s.observe(run.StepBegan{Step: run.StepSettle})
 	s.observe(run.Settling{Quiet: time.Second, Need: 5 * time.Second})
 	s.observe(run.StepEnded{Step: run.StepSettle, Words: "quiet"})
+	s.observe(run.StepEnded{Step: run.StepVerify, Words: strings.Repeat("words ", 12) + "more words"})
 	s.close()
 	s.warn("and afterwards")
 	s.close()
 	text := out.String()
-	for _, want := range []string{"warning: and afterwards\n", "warning: look here\n", "pods        500 deleted\n", "settle      quiet\n"} {
+	for _, want := range []string{"warning: and afterwards\n", "warning: look here\n", "pods        500 deleted\n", "settle      quiet\n",
+		"settle      words words words words words words words words words words words\n            words more words\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not on the screen: %q", want, text)
 		}
@@ -128,7 +130,7 @@ func TestScreenWatchesTheLease(t *testing.T) {
 		s.lease = 15 * time.Second
 		s.observe(run.StepBegan{Step: run.StepControllers})
 		synctest.Wait()
-		if !strings.HasSuffix(out.String(), "\x1b[Kcontrollers watching its lease, up to 15s") {
+		if !strings.HasSuffix(out.String(), "\x1b[Jcontrollers watching its lease, up to 15s") {
 			t.Errorf("%q", out.String())
 		}
 		s.close()
@@ -147,25 +149,6 @@ func TestScreenWithoutATerminal(t *testing.T) {
 	text := out.String()
 	if !strings.Contains(text, `level=WARN msg="look here"`) || !strings.Contains(text, `level=INFO msg=roots result="1 deleted"`) || strings.ContainsAny(text, "\r\x1b") {
 		t.Errorf("log: %q", text)
-	}
-}
-
-func TestPace(t *testing.T) {
-	start := time.Unix(1_700_000_000, 0)
-	p := newPace(start, 1000, count)
-	for tick := 1; tick <= 80; tick++ { // 10 a tick, 40 a second, for 20 s; then nothing
-		p.at(start.Add(time.Duration(tick)*250*time.Millisecond), int64(tick*10))
-	}
-	now := start.Add(20 * time.Second)
-	if got, want := p.words(now), "800/1,000  40/s  ETA 5s"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	if got, want := p.words(now.Add(5*time.Second)), "800/1,000  20/s  ETA 10s"; got != want {
-		t.Errorf("after a stall: %q, want %q", got, want)
-	}
-	p.note = "waiting"
-	if got := p.words(now); got != "waiting" {
-		t.Errorf("%q, want the note", got)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"os/signal"
 	"os/user"
@@ -22,7 +21,9 @@ import (
 	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
+	"etcdsweep/plan/control"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 )
 
@@ -34,8 +35,9 @@ type session struct {
 	opened journal.Opened
 	screen *screen
 
-	lock *run.Lock
-	log  *os.File
+	lock    *run.Lock
+	log     *os.File
+	control *control.Server // nil while nobody can look at the run
 }
 
 // outliveTerminal makes the process go on when its terminal is lost, or is somebody else's: whoever reads what it says may be
@@ -76,24 +78,46 @@ func (s *session) close() error {
 	return errors.Join(s.log.Close(), s.lock.Close())
 }
 
+// steer lets etcdsweep ctl look at the run, and slow, pause or end it, until it has ended. A run that cannot be looked at goes on.
+func (s *session) steer(ctx context.Context, pacer *pace.Pacer) {
+	server, err := control.Serve(ctx, s.dir.Control(), func() control.Status { return s.status(pacer) }, pacer)
+	if err != nil {
+		s.screen.warn("etcdsweep ctl cannot reach this run: " + err.Error())
+		return
+	}
+	s.control = server
+	s.screen.hear(server.Say)
+}
+
+// status is what the screen shows, and the pace as it is now: whoever has given a word sees at once what came of it.
+func (s *session) status(pacer *pace.Pacer) control.Status {
+	s.screen.keepPace(pacer.Status())
+	status := s.screen.status()
+	status.Command, status.Plan, status.PID = s.opened.Command, s.opened.Plan, s.opened.PID
+	return status
+}
+
+// ended tells those who look at the run how it has ended; began says that there is a report. Nobody can look at it any more.
+func (s *session) ended(err error, began bool) {
+	if s.control == nil {
+		return
+	}
+	s.screen.hear(nil)
+	ended := control.Ended{State: string(run.StateOf(err, began)), Status: exitStatus(err)}
+	if err != nil {
+		ended.Error = err.Error()
+	}
+	if err := s.control.Close(ended); err != nil {
+		s.screen.warn("the run's socket is left behind: " + err.Error())
+	}
+	s.control = nil
+}
+
 // warnWhenInterrupted says what is waited for once ctx has ended. The returned function ends that.
 func (s *session) warnWhenInterrupted(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		s.screen.warn("interrupted: waiting for what is under way; Ctrl-C again ends at once, and leaves it in doubt")
 	})
-}
-
-// checkWrites checks the flags of a command that writes to etcd.
-func checkWrites(rate float64, concurrency int, leaseDuration time.Duration) error {
-	switch {
-	case !(rate >= 0) || math.IsInf(rate, 0): // NaN is not at least 0 either
-		return usagef("--rate %v: want 0, for as fast as etcd can, or more", rate)
-	case concurrency < 1:
-		return usagef("--concurrency %d: want 1 or more", concurrency)
-	case leaseDuration <= 0:
-		return usagef("--lease-duration %s: want more than 0s", leaseDuration)
-	}
-	return nil
 }
 
 // checkAllowed refuses what cannot be allowed: a misspelt name must not pass for an accepted risk.
@@ -130,10 +154,13 @@ func openedBy(cmd *cobra.Command, args []string, planID string) journal.Opened {
 }
 
 // snapshots takes snapshots for package apply.
-type snapshots struct{ client *etcdops.Client }
+type snapshots struct {
+	client *etcdops.Client
+	pace   *pace.Pacer
+}
 
 func (s snapshots) Save(ctx context.Context, path string, minRevision int64, progress func(done, total int64)) (apply.Snapshot, error) {
-	file, err := saveSnapshot(ctx, s.client, path, minRevision, progress)
+	file, err := saveSnapshot(ctx, s.client, s.pace, path, minRevision, progress)
 	if full, ok := errors.AsType[*snapshot.NoSpaceError](err); ok && full.Err == nil {
 		return nil, &plan.RefusedError{Reason: "no room for the snapshot: " + full.Error(), Advice: "give a directory with more room in --state-dir, best not on etcd's own disk"}
 	}

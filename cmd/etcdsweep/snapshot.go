@@ -14,7 +14,9 @@ import (
 	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
+	"etcdsweep/plan/control"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 )
 
 func newSnapshotCommand(s streams) *cobra.Command {
@@ -28,18 +30,20 @@ func newSnapshotCommand(s streams) *cobra.Command {
 
 type snapshotSaveOptions struct {
 	connectOptions
+	paceOptions
 	plan   string
 	output string
 }
 
 func newSnapshotSaveCommand(s streams) *cobra.Command {
-	var o snapshotSaveOptions
+	o := snapshotSaveOptions{paceOptions: newPaceOptions()}
 	cmd := &cobra.Command{
 		Use:   "save PATH",
 		Short: "Save a snapshot, its SHA-256 checked while it arrives",
 		Long: `Stream a snapshot from the least loaded voting follower to PATH, which must not exist.
 The file appears only when it is whole, its SHA-256 is that of the stream, and it is on
-the disk. With --plan it is then proved: every entry of the plan is looked up in it.
+the disk. It is slowed down, to --snapshot-rate and as far as etcd's latency asks for,
+and never paused. With --plan it is then proved: every entry of the plan is looked up in it.
 "etcdctl snapshot restore" reads it.`,
 		Example: `  etcdsweep snapshot save /var/backups/etcd.db
   etcdsweep snapshot save /var/backups/etcd.db --plan runaway.plan`,
@@ -47,6 +51,7 @@ the disk. With --plan it is then proved: every entry of the plan is looked up in
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0], s) },
 	}
 	cmd.Flags().StringVar(&o.plan, "plan", "", "prove that the snapshot holds the entries of this plan")
+	o.addSnapshotFlag(cmd.Flags())
 	addOutputFlag(cmd, &o.output)
 	o.addFlags(cmd)
 	return cmd
@@ -72,10 +77,12 @@ func (o *snapshotSaveOptions) run(ctx context.Context, path string, s streams) e
 	defer client.Close()
 	screen := newScreen(s.err)
 	defer screen.close()
+	pacer, stop := o.readPacer(ctx, client, screen)
+	defer stop()
 	began := false
-	file, err := saveSnapshot(ctx, client, path, minRevision, func(done, total int64) {
+	file, err := saveSnapshot(ctx, client, pacer, path, minRevision, func(done, total int64) {
 		if !began {
-			screen.begin("snapshot", total, size)
+			screen.begin("snapshot", total, control.Bytes)
 			began = true
 		}
 		screen.advance(done)
@@ -194,12 +201,26 @@ func openSnapshot(path string, info snapshot.Info) (*snapshotFile, error) {
 // spareBytes stay free beside a snapshot: etcd's own data may be on the same disk, and etcd stops when that is full.
 const spareBytes = 256 << 20
 
-// saveSnapshot streams a snapshot from the member that bears it best, and opens it. The caller closes the file.
-func saveSnapshot(ctx context.Context, client *etcdops.Client, path string, minRevision int64, progress func(done, total int64)) (*snapshotFile, error) {
-	member, err := client.SnapshotSource(ctx, minRevision)
-	if err != nil {
-		return nil, err
+// snapshotTries is how many members are asked for a snapshot, one after the other.
+const snapshotTries = 3
+
+// saveSnapshot streams a snapshot from the member that bears it best, and opens it; from another one if that is lost on the
+// way. The caller closes the file.
+func saveSnapshot(ctx context.Context, client *etcdops.Client, pacer *pace.Pacer, path string, minRevision int64, progress func(done, total int64)) (*snapshotFile, error) {
+	for try := 1; ; try++ {
+		member, err := client.SnapshotSource(ctx, minRevision)
+		if err != nil {
+			return nil, err
+		}
+		file, err := saveFrom(ctx, client, member, pacer, path, minRevision, progress)
+		lost, ok := errors.AsType[*etcdops.EndpointError](err)
+		if !ok || !lost.Gone() || ctx.Err() != nil || try == snapshotTries {
+			return file, err
+		}
 	}
+}
+
+func saveFrom(ctx context.Context, client *etcdops.Client, member etcdops.Member, pacer *pace.Pacer, path string, minRevision int64, progress func(done, total int64)) (*snapshotFile, error) {
 	if err := snapshot.CheckSpace(filepath.Dir(path), member.DBSize+spareBytes); err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", path, err)
 	}
@@ -210,6 +231,7 @@ func saveSnapshot(ctx context.Context, client *etcdops.Client, path string, minR
 	defer stream.Close()
 	info, err := snapshot.Save(ctx, stream, path, snapshot.Options{
 		Progress: func(bytes int64) { progress(bytes, member.DBSize) },
+		Pace:     pacer.Snapshot,
 	})
 	if err != nil {
 		return nil, err

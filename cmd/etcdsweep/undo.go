@@ -23,11 +23,10 @@ import (
 
 type undoOptions struct {
 	connectOptions
-	confirm     string
-	only        []string
-	dryRun      bool
-	rate        float64
-	concurrency int
+	paceOptions
+	confirm string
+	only    []string
+	dryRun  bool
 
 	leaseDuration time.Duration
 	allow         []string
@@ -35,13 +34,15 @@ type undoOptions struct {
 }
 
 func newUndoCommand(s streams) *cobra.Command {
-	var o undoOptions
+	o := undoOptions{paceOptions: newPaceOptions()}
 	cmd := &cobra.Command{
 		Use:   "undo RUN-DIR --confirm ID",
 		Short: "Put back what a run has deleted",
 		Long: `Put back, byte for byte, what the run in RUN-DIR has archived and what is now absent:
 owners before what they own, each key in a transaction of its own, and only where there
 is none. What exists again is left alone. At the end all of it is read again and compared.
+
+The pace follows the cluster's health, as that of apply does.
 
 kube-controller-manager must be stopped before, on every control-plane node, and started
 afterwards. Its garbage collector remembers the deleted owners, and deletes what is put
@@ -61,12 +62,13 @@ everything anew, and puts back what is absent.`,
 	f.StringVar(&o.confirm, "confirm", "", fmt.Sprintf("the first %d or more digits of the plan's ID; asked for on a terminal", plan.MinConfirm))
 	f.StringArrayVar(&o.only, "only", nil, "put back this key, or what has these labels, as kubectl takes them (repeatable)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be put back, and write nothing")
-	f.Float64Var(&o.rate, "rate", 500, "writes a second, 0 for as fast as etcd can")
-	f.IntVar(&o.concurrency, "concurrency", 16, "writes in flight")
+	o.addPaceFlags(f, "writes")
 	f.StringSliceVar(&o.allow, "allow", nil, "accept a risk by its name: "+strings.Join(undo.Allowances(), ", "))
 	f.DurationVar(&o.leaseDuration, "lease-duration", controllers.DefaultStill, "how long a lease stands still when its holder is dead")
 	addOutputFlag(cmd, &o.output)
+	o.addThresholdFlags(f)
 	o.addFlags(cmd)
+	o.addEncryptionFlag(cmd)
 	return cmd
 }
 
@@ -74,7 +76,10 @@ func (o *undoOptions) validate() error {
 	if err := checkOutput(o.output); err != nil {
 		return err
 	}
-	if err := checkWrites(o.rate, o.concurrency, o.leaseDuration); err != nil {
+	if o.leaseDuration <= 0 {
+		return usagef("--lease-duration %s: want more than 0s", o.leaseDuration)
+	}
+	if err := o.checkPace(); err != nil {
 		return err
 	}
 	return checkAllowed(o.allow, undo.Allowances())
@@ -102,6 +107,7 @@ func (o *undoOptions) run(ctx context.Context, cmd *cobra.Command, path string, 
 			return err
 		}
 	}
+	o.registry.prefix = p.Header.Prefix
 	client, err := o.connect(ctx, s)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -121,6 +127,9 @@ func (o *undoOptions) carryOut(ctx context.Context, client *etcdops.Client, p *p
 	quiet := s.warnWhenInterrupted(ctx)
 	defer quiet()
 	s.screen.lease = o.leaseDuration
+	o.pace.ReadsOnly = o.dryRun
+	pacer := o.pacer(client)
+	s.steer(ctx, pacer)
 	report, err := undo.Run(ctx, undo.Config{
 		Plan:        p,
 		Cluster:     cluster{client, p.Header.Prefix},
@@ -129,8 +138,8 @@ func (o *undoOptions) carryOut(ctx context.Context, client *etcdops.Client, p *p
 		Only:        only,
 		Allow:       o.allow,
 		DryRun:      o.dryRun,
-		Rate:        o.rate,
-		Concurrency: o.concurrency,
+		Pace:        pacer,
+		Concurrency: o.pace.Concurrency,
 
 		StopWords:     findLayout("/").stopWords(),
 		LeaseDuration: o.leaseDuration,
@@ -139,6 +148,7 @@ func (o *undoOptions) carryOut(ctx context.Context, client *etcdops.Client, p *p
 		Observe: s.screen.observe,
 	})
 	s.screen.close()
+	s.ended(err, report != nil)
 	if report == nil {
 		return err
 	}
@@ -190,6 +200,8 @@ func printUndoReport(w io.Writer, r *undo.Report, dir *run.Dir) {
 	if r.DryRun {
 		return
 	}
+	printPauses(w, r.Pauses)
+	printLatencies(w, &r.Latencies)
 	fmt.Fprintf(w, "\nreport    %s\n", dir.UndoReport())
 	fmt.Fprintf(w, "log       %s\n", dir.Log())
 }

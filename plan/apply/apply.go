@@ -9,13 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"etcdsweep/decode"
 	"etcdsweep/plan"
 	"etcdsweep/plan/archive"
 	"etcdsweep/plan/controllers"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 )
 
@@ -63,9 +62,10 @@ type Config struct {
 
 	Allow []string // see Allowances
 
-	Rate        float64 // deletes a second, 0 for unpaced
-	Concurrency int     // deletes in flight
-	PageKeys    int     // the most keys of a page; 0 for what goes in about two seconds
+	// Pace holds up the deletes. It is not started, and ends with the run. It is nil if nothing is to be held up.
+	Pace        *pace.Pacer
+	Concurrency int // deletes in flight
+	PageKeys    int // the most keys of a page; 0 for what goes in about two seconds
 
 	NoChase  bool  // leave newcomers
 	ChaseMax int64 // the most newcomers to delete; 0 for the larger of 1,000 and half of the plan
@@ -91,6 +91,7 @@ type sweeper struct {
 	Config
 	selection plan.Selection // owners by the UIDs that the plan met
 	matches   func(*decode.Object) (*plan.Owner, bool)
+	owners    map[string]*plan.Owner // of the selection, by UID
 	guards    plan.Guards
 	writes    *run.Writes
 	snapshot  Snapshot
@@ -104,10 +105,13 @@ type sweeper struct {
 	// archived has the revisions of what an earlier attempt has archived, of the keys that it left in doubt.
 	archived map[string]revisions
 
-	opened     bool      // this attempt stands in the journal
 	sweepBegan time.Time // when the first pod was to go
 
-	mu      sync.Mutex // guards history, report, and calls of Observe
+	mu     sync.Mutex // guards history, report, opened, and calls of Observe
+	rounds int        // of looking for newcomers in a whole namespace
+	stays  bool       // the namespace that was planned whole is not empty
+
+	opened  bool // this attempt stands in the journal
 	history *journal.History
 	report  Report
 }
@@ -128,7 +132,10 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 		return nil, err
 	}
 	defer r.watchControllers(context.WithoutCancel(ctx))()
-	return r.conclude(run.Interrupted(ctx, r.steps(ctx)))
+	running, stop := r.Pace.Start(ctx, run.PaceHooks(r.emit, r.notePause))
+	err = run.Interrupted(running, r.steps(running))
+	stop() // before the journal is closed: it tells of pauses
+	return r.conclude(err)
 }
 
 func newSweeper(cfg Config) (*sweeper, error) {
@@ -141,19 +148,27 @@ func newSweeper(cfg Config) (*sweeper, error) {
 	if r.guards, err = plan.NewGuards(header.Allow); err != nil {
 		return nil, fmt.Errorf("plan %s: %w", cfg.Plan.Path(), err)
 	}
-	limit := rate.Limit(cfg.Rate)
-	if cfg.Rate == 0 {
-		limit = rate.Inf
+	if r.selection.Whole != nil {
+		r.guards = r.guards.OfNamespace()
+	}
+	r.owners = map[string]*plan.Owner{}
+	for i := range r.selection.Owners {
+		for _, uid := range r.selection.Owners[i].UIDs {
+			r.owners[uid] = &r.selection.Owners[i]
+		}
+	}
+	r.Concurrency = max(cfg.Concurrency, 1)
+	if r.Pace == nil {
+		r.Pace = pace.New(pace.Config{Concurrency: r.Concurrency}, nil)
 	}
 	r.writes = &run.Writes{
-		Get:     cfg.Cluster.Get,
-		Limiter: rate.NewLimiter(limit, 1),
-		Now:     cfg.Now,
+		Get:  cfg.Cluster.Get,
+		Wait: r.Pace.Wait,
+		Now:  cfg.Now,
 		Silent: func(err error) {
 			r.emit(run.Warning{Text: fmt.Sprintf("no answer: %v; reading again, and trying again", err)})
 		},
 	}
-	r.Concurrency = max(cfg.Concurrency, 1)
 	r.LeaseDuration = cmp.Or(cfg.LeaseDuration, controllers.DefaultStill)
 	if cfg.ChaseMax == 0 {
 		r.ChaseMax = max(1000, cfg.Plan.Trailer.Entries/2)
@@ -198,13 +213,18 @@ func (r *sweeper) steps(ctx context.Context) error {
 		return err
 	}
 	r.sweepBegan = r.Now()
-	if err := r.removePods(ctx); err != nil {
+	if err := r.removeRest(ctx); err != nil {
 		return err
 	}
 	if err := r.chase(ctx); err != nil {
 		return err
 	}
-	return r.verify(ctx)
+	if err := r.removeNamespace(ctx); err != nil {
+		return err
+	}
+	err = r.verify(ctx)
+	r.Pace.After(ctx)
+	return err
 }
 
 func (r *sweeper) preflight(ctx context.Context) error {
@@ -224,7 +244,17 @@ func (r *sweeper) preflight(ctx context.Context) error {
 	for _, alarm := range facts.Alarms {
 		r.emit(run.Warning{Text: fmt.Sprintf("member %s has the alarm %s; deletes pass", alarm.Member, alarm.Kind)})
 	}
-	r.emit(run.StepEnded{Step: run.StepPreflight, Words: fmt.Sprintf("same cluster, revision %d, %d of %d members answer", facts.Revision, facts.Answering(), len(facts.Members))})
+	if err := r.sameNamespace(ctx); err != nil {
+		return err
+	}
+	if err := r.Pace.Measure(ctx); err != nil {
+		return err
+	}
+	began := r.Pace.Status()
+	if slow := run.PaceWarning(began); slow != "" {
+		r.emit(run.Warning{Text: slow})
+	}
+	r.emit(run.StepEnded{Step: run.StepPreflight, Words: fmt.Sprintf("same cluster, revision %d, %d of %d members answer", facts.Revision, facts.Answering(), len(facts.Members)) + run.PaceWords(began)})
 	return nil
 }
 

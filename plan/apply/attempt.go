@@ -70,7 +70,7 @@ func Finished(dir *run.Dir) (*Report, error) {
 
 func refuseFinished(dir *run.Dir, report *Report) error {
 	return &plan.RefusedError{
-		Reason: fmt.Sprintf("plan %s was carried out at %s: %s", report.Plan, report.Ended.Format("2006-01-02 15:04:05 MST"), report.Pods.Words()),
+		Reason: fmt.Sprintf("plan %s was carried out at %s: %s", report.Plan, report.Ended.Format("2006-01-02 15:04:05 MST"), report.words()),
 		Advice: "its report is " + dir.Report() + "; plan again for what is left",
 	}
 }
@@ -84,7 +84,9 @@ func (r *sweeper) begin() (err error) {
 	} else if r.history.Began() {
 		r.emit(run.Warning{Text: "going on with a run that was " + string(r.history.State()) + ": what is done is not done again"})
 	}
+	r.mu.Lock()
 	r.opened = true
+	r.mu.Unlock()
 	return r.note(journal.Frame{Opened: &r.Opened})
 }
 
@@ -132,6 +134,16 @@ func (r *sweeper) note(frame journal.Frame) error {
 	r.history.Add(&frame)
 	r.mu.Unlock()
 	return r.journal.Append(frame)
+}
+
+// notePause writes down a pause, once there is a journal. If it cannot be written to, the next page cannot either.
+func (r *sweeper) notePause(frame journal.Frame) {
+	r.mu.Lock()
+	opened := r.opened
+	r.mu.Unlock()
+	if opened {
+		_ = r.note(frame)
+	}
 }
 
 // conclude writes the report, and closes the journal's attempt: in this order, for a run whose journal says that it is done is

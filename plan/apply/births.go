@@ -63,28 +63,41 @@ func (r *sweeper) watchBirths(ctx context.Context) (*births, error) {
 		}
 		b.roots = append(b.roots, root.Key)
 	}
-	for _, namespace := range r.selection.Namespaces {
-		b.seen[decode.Pods().NamespacePrefix(r.Plan.Header.Prefix, namespace)] = gone
+	watched := byResource(b.roots) // an owner may be made below another one, such as the next Job of a CronJob
+	for _, prefix := range r.selection.Prefixes(r.Plan.Header.Prefix) {
+		if watched[prefix] == nil {
+			watched[prefix] = map[string]bool{}
+		}
 	}
-	for _, prefix := range slices.Collect(maps.Keys(b.seen)) { // a copy: the watches write to the map
+	for prefix := range watched {
+		b.seen[prefix] = gone
+	}
+	for prefix, roots := range watched {
 		b.done.Go(func() {
 			r.watch(ctx, b, prefix, gone+1, func(record *decode.Record) {
-				if b.see(prefix, record.ModRevision) && record.Born() {
+				switch news := b.see(prefix, record.ModRevision); {
+				case roots[record.Key]:
+					r.noteReturn(b, record.Key)
+				case news && record.Born():
 					r.noteBirth(b, record)
 				}
 			})
 		})
 	}
-	for _, key := range b.roots {
-		b.done.Go(func() {
-			r.watch(ctx, b, key, gone+1, func(record *decode.Record) {
-				if record.Key == key {
-					r.noteReturn(b, key)
-				}
-			})
-		})
-	}
 	return b, nil
+}
+
+// byResource puts keys together by what they begin with up to their names.
+func byResource(keys []string) map[string]map[string]bool {
+	all := map[string]map[string]bool{}
+	for _, key := range keys {
+		prefix := key[:strings.LastIndex(key, "/")+1]
+		if all[prefix] == nil {
+			all[prefix] = map[string]bool{}
+		}
+		all[prefix][key] = true
+	}
+	return all
 }
 
 func (b *births) wait() { b.done.Wait() }
@@ -117,9 +130,9 @@ func (r *sweeper) watch(ctx context.Context, b *births, prefix string, from int6
 	}
 }
 
-// noteBirth counts a new pod, if a planned owner has made it.
+// noteBirth counts a new object, if a planned owner has made it.
 func (r *sweeper) noteBirth(b *births, record *decode.Record) {
-	object, err := decode.Decode(record.Value)
+	object, err := record.Decode()
 	if err != nil {
 		return
 	}
@@ -219,12 +232,7 @@ func (r *sweeper) ownerOf(o *decode.Object) *plan.Owner {
 	if ref == nil {
 		return nil
 	}
-	for i := range r.selection.Owners {
-		if slices.Contains(r.selection.Owners[i].UIDs, ref.UID) {
-			return &r.selection.Owners[i]
-		}
-	}
-	return nil
+	return r.owners[ref.UID]
 }
 
 // sight is what was seen of births up to a moment.

@@ -15,31 +15,43 @@ import (
 
 // chase deletes the newcomers: pods of the planned owners that were made after the plan, under names that are not in
 // it. (A planned pod that was made again under its name was judged already, and stays.) They meet the same selection
-// and guards, and are archived first. It scans until a scan finds none.
+// and guards, and are archived first. It scans until a scan finds none. Other objects than pods have no newcomers: what depends on
+// one was not looked for.
 func (r *sweeper) chase(ctx context.Context) error {
 	if err := r.resolveNewcomers(ctx); err != nil {
 		return err
 	}
+	if r.selection.Whole != nil {
+		return r.chaseNamespace(ctx)
+	}
 	limited := r.selection.Limit > 0 // then the owner's other pods are meant to stay
-	if r.NoChase || limited || len(r.selection.Owners) == 0 {
+	if r.NoChase || limited || len(r.selection.Owners) == 0 || !r.selection.OfPods() {
 		return nil
 	}
 	r.emit(run.StepBegan{Step: run.StepNewcomers})
-	for before := int64(-1); !r.report.Newcomers.Capped; {
-		tally := r.tally(run.StepNewcomers)
-		if gone := tally.Total() - tally.Remaining(); gone == before {
-			break
-		} else {
-			before = gone
-		}
-		if err := r.sweep(ctx, run.StepNewcomers, r.judgePod, r.newcomers(ctx, tally.Total())); err != nil {
-			return err
-		}
+	if err := r.chaseRounds(ctx, r.newcomers); err != nil {
+		return err
 	}
 	tally := r.tally(run.StepNewcomers)
 	r.emit(run.StepEnded{Step: run.StepNewcomers, Words: tally.Words()})
 	if r.report.Newcomers.Capped {
 		r.emit(run.Warning{Text: fmt.Sprintf("%d newcomers were deleted, the most that --chase-max allows; there are more", r.ChaseMax)})
+	}
+	return nil
+}
+
+// chaseRounds deletes what a scan finds, and scans again, until one finds nothing that goes.
+func (r *sweeper) chaseRounds(ctx context.Context, newcomers func(ctx context.Context, chased int64) iter.Seq2[candidate, error]) error {
+	for before := int64(-1); !r.report.Newcomers.Capped; {
+		tally := r.tally(run.StepNewcomers)
+		gone := tally.Total() - tally.Remaining()
+		if gone == before {
+			return nil
+		}
+		before = gone
+		if err := r.sweep(ctx, run.StepNewcomers, r.judgeRest, newcomers(ctx, tally.Total())); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -70,8 +82,8 @@ func (r *sweeper) newcomers(ctx context.Context, chased int64) iter.Seq2[candida
 		pods := decode.Pods()
 		planned := r.plannedKeys(plan.StagePods)
 		defer planned.stop()
-		for _, namespace := range r.selection.Namespaces {
-			for record, err := range r.Cluster.Scan(ctx, pods.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
+		for _, prefix := range r.selection.Prefixes(r.Plan.Header.Prefix) {
+			for record, err := range r.Cluster.Scan(ctx, prefix) {
 				if err != nil {
 					yield(candidate{}, run.Unhealthy(err))
 					return
@@ -109,11 +121,11 @@ func (r *sweeper) newcomer(ctx context.Context, resource decode.Resource, record
 	if record.CreateRevision <= r.Plan.Header.Revision {
 		return "", false, nil
 	}
-	object, err := decode.Decode(record.Value)
+	object, err := record.Decode()
 	if err != nil || resource.Check(r.Plan.Header.Prefix, record.Key, &object) != nil {
 		return "", false, nil
 	}
-	if _, selected := r.matches(&object); !selected {
+	if _, selected := r.matches(&object); !selected || r.unnamed(&object) {
 		return "", false, nil
 	}
 	guard, _, err := r.objection(ctx, &object)

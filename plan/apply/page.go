@@ -23,14 +23,10 @@ const (
 
 // pageKeys returns the most keys of a page.
 func (r *sweeper) pageKeys() int {
-	switch {
-	case r.PageKeys > 0:
+	if r.PageKeys > 0 {
 		return r.PageKeys
-	case r.Rate == 0:
-		return maxPageKeys
-	default:
-		return int(min(max(pageSeconds*r.Rate, minPageKeys), maxPageKeys))
 	}
+	return r.Pace.Within(pageSeconds, minPageKeys, maxPageKeys)
 }
 
 // candidate is an object that may go.
@@ -68,7 +64,7 @@ func (r *sweeper) pages(candidates iter.Seq2[candidate, error]) iter.Seq2[[]cand
 				yield(nil, err)
 				return
 			}
-			if len(page) == r.pageKeys() || len(page) > 0 && bytes+c.bytes > maxPageBytes {
+			if len(page) >= r.pageKeys() || len(page) > 0 && bytes+c.bytes > maxPageBytes {
 				if !yield(page, nil) {
 					return
 				}
@@ -131,6 +127,9 @@ func (r *sweeper) prepare(ctx context.Context, stage run.Step, judge judge, cand
 	if err := r.read(ctx, candidates); err != nil {
 		return nil, err
 	}
+	if err := r.sameNamespace(ctx); err != nil { // behind the read: what was there then is of the namespace that stands now
+		return nil, err
+	}
 	p := &page{stage: stage}
 	var keep []decode.Record
 	stays := false // a root does
@@ -176,7 +175,7 @@ func (r *sweeper) orphans(stage run.Step, reason string, current *decode.Record)
 	if stage == run.StepRoots || reason == anotherUID || len(r.rootsWent()) == 0 {
 		return false
 	}
-	object, err := decode.Decode(current.Value)
+	object, err := current.Decode()
 	return err != nil || r.ownerOf(&object) != nil
 }
 

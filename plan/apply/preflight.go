@@ -25,6 +25,9 @@ func Allowances() []string { return []string{run.AllowDegraded, AllowUnproved} }
 // its age counts only then.
 func Check(p *plan.File, facts run.Facts, allow []string, first bool, now time.Time) run.Refusals {
 	header := &p.Header
+	if refused := header.NotApplicable(); refused != nil {
+		return run.Refusals{refused}
+	}
 	r := run.Check(header, facts, allow)
 	age := now.Sub(header.Created)
 	if first && age > MaxPlanAge {

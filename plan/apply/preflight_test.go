@@ -127,3 +127,14 @@ func TestNoSpaceVersions(t *testing.T) {
 		}
 	}
 }
+
+// A rehearsal is refused, even by a cluster that it would fit.
+func TestCheckRefusesARehearsal(t *testing.T) {
+	p := planFile(t)
+	p.Header.Rehearsal = &plan.Rehearsal{File: "etcd.db"}
+	facts := run.Facts{Identity: p.Header.Cluster, Revision: p.Header.Revision}
+	refusals := apply.Check(p, facts, nil, true, noon)
+	if len(refusals) != 1 || !strings.Contains(refusals[0].Reason, "made from etcd.db") {
+		t.Errorf("%v", refusals)
+	}
+}

@@ -99,7 +99,7 @@ func (t *target) gone(lost bool) *journal.Verdict {
 // The object's bytes are still to be archived.
 func (r *sweeper) consider(ctx context.Context, t *target, current *decode.Record) (reason string, err error) {
 	if current.CreateRevision != t.createRevision || current.ModRevision != t.modRevision {
-		object, err := decode.Decode(current.Value)
+		object, err := current.Decode()
 		if err != nil {
 			return fmt.Sprintf("drifted, and cannot be read: %v", err), nil
 		}

@@ -8,6 +8,7 @@ import (
 
 	"etcdsweep/plan"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 )
 
@@ -32,11 +33,17 @@ type Report struct {
 	Collateral journal.Tally `json:"collateral,omitzero"`
 	Roots      journal.Tally `json:"roots"`
 	Pods       journal.Tally `json:"pods"`
+	Objects    journal.Tally `json:"objects,omitzero"`
+	Namespace  journal.Tally `json:"namespace,omitzero"` // of a plan of a whole one: the Namespace itself
 	Newcomers  journal.Tally `json:"newcomers"`
 
 	FirstRevision int64   `json:"first_revision,omitempty"` // of a delete
 	LastRevision  int64   `json:"last_revision,omitempty"`
 	PausedSeconds float64 `json:"paused_seconds,omitempty"`
+
+	Pauses    []journal.Pause `json:"pauses,omitempty"`   // each in which the run stood still
+	Told      []journal.Told  `json:"told,omitempty"`     // by people, while it was under way
+	Latencies pace.Latencies  `json:"latencies,omitzero"` // of the last attempt
 
 	Births        int64     `json:"births"` // by planned owners since the roots went
 	LastBirth     time.Time `json:"last_birth,omitzero"`
@@ -53,6 +60,14 @@ type Left struct {
 	Examples []string       `json:"examples,omitempty"`
 	Kept     []plan.KeptOut `json:"kept,omitempty"` // by a guard
 	Unread   []plan.KeptOut `json:"unreadable,omitempty"`
+}
+
+// words tells what became of the plan's entries below the roots.
+func (r *Report) words() string {
+	if r.Pods.Total() == 0 && r.Objects.Total() > 0 {
+		return r.Objects.Words()
+	}
+	return r.Pods.Words()
 }
 
 func readReport(dir *run.Dir) (*Report, error) {
@@ -82,8 +97,12 @@ func (r *sweeper) fillReport(closed *journal.Closed) {
 	r.report.Collateral = r.tally(run.StepCollateral)
 	r.report.Roots = r.tally(run.StepRoots)
 	r.report.Pods = r.tally(run.StepPods)
+	r.report.Objects = r.tally(run.StepObjects)
+	r.report.Namespace = r.tally(run.StepNamespace)
 	r.report.Newcomers = r.tally(run.StepNewcomers)
 	r.report.Newcomers.Capped = capped
 	r.report.FirstRevision, r.report.LastRevision = h.FirstRevision, h.LastRevision
 	r.report.PausedSeconds = h.Paused.Seconds()
+	r.report.Told = h.Told
+	r.report.Pauses, r.report.Latencies = h.Pauses, r.Pace.Latencies()
 }

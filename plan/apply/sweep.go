@@ -7,6 +7,8 @@ import (
 	"iter"
 	"maps"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"etcdsweep/decode"
 	"etcdsweep/plan"
 	"etcdsweep/plan/journal"
@@ -71,7 +73,7 @@ func (r *sweeper) allRootsWent() bool { return int64(len(r.rootsWent())) == r.pl
 func (r *sweeper) podsSoFar() string {
 	tally := r.tally(run.StepPods)
 	if gone := tally.Outcomes[journal.Deleted] + tally.Outcomes[journal.DriftedDeleted] + tally.Outcomes[journal.GoneUnknown]; gone > 0 {
-		return fmt.Sprintf("no more pods are deleted than the %d of before", gone)
+		return fmt.Sprintf("no more is deleted than the %d of before", gone)
 	}
 	return "no pod was deleted"
 }
@@ -99,23 +101,35 @@ func (r *sweeper) judgeRoot(_ context.Context, o *decode.Object) (string, error)
 	return "", nil
 }
 
-func (r *sweeper) removePods(ctx context.Context) error {
-	tally := r.tally(run.StepPods)
-	r.emit(run.StepBegan{Step: run.StepPods, Total: r.planned(plan.StagePods)})
-	r.emit(run.Advanced{Step: run.StepPods, Done: tally.Total()})
-	if err := r.sweep(ctx, run.StepPods, r.judgePod, r.podsLeft()); err != nil {
-		return err
+// stages are those that go when the roots are gone, and the steps in which they do.
+func stages() map[string]run.Step {
+	return map[string]run.Step{plan.StagePods: run.StepPods, plan.StageObjects: run.StepObjects}
+}
+
+// removeRest deletes what the plan has below the roots, stage by stage.
+func (r *sweeper) removeRest(ctx context.Context) error {
+	for _, stage := range plan.Stages() {
+		step, ok := stages()[stage]
+		if !ok || r.planned(stage) == 0 {
+			continue
+		}
+		tally := r.tally(step)
+		r.emit(run.StepBegan{Step: step, Total: r.planned(stage)})
+		r.emit(run.Advanced{Step: step, Done: tally.Total()})
+		if err := r.sweep(ctx, step, r.judgeRest, r.entriesLeft(stage, step)); err != nil {
+			return err
+		}
+		tally = r.tally(step)
+		r.emit(run.StepEnded{Step: step, Words: tally.Words()})
 	}
-	tally = r.tally(run.StepPods)
-	r.emit(run.StepEnded{Step: run.StepPods, Words: tally.Words()})
 	return nil
 }
 
-// podsLeft yields the pods that no earlier attempt has judged: those in doubt, and those behind its last page.
-func (r *sweeper) podsLeft() iter.Seq2[candidate, error] {
-	last, doubt := r.history.Last[string(run.StepPods)], maps.Clone(r.history.Doubt[string(run.StepPods)])
+// entriesLeft yields the entries of a stage that no earlier attempt has judged: those in doubt, and those behind its last page.
+func (r *sweeper) entriesLeft(stage string, step run.Step) iter.Seq2[candidate, error] {
+	last, doubt := r.history.Last[string(step)], maps.Clone(r.history.Doubt[string(step)])
 	return func(yield func(candidate, error) bool) {
-		for entry, err := range r.Plan.Entries(plan.StagePods) {
+		for entry, err := range r.Plan.Entries(stage) {
 			if err == nil && entry.Key <= last && !doubt[entry.Key] {
 				continue
 			}
@@ -130,9 +144,11 @@ func planned(e *plan.Entry, doubt bool) candidate {
 	return candidate{key: e.Key, uid: e.UID, createRevision: e.CreateRevision, modRevision: e.ModRevision, bytes: e.Bytes, doubt: doubt}
 }
 
-// judgePod decides again about a pod that has drifted, as the plan decided.
-func (r *sweeper) judgePod(ctx context.Context, o *decode.Object) (string, error) {
-	if _, selected := r.matches(o); !selected {
+// judgeRest decides again about an object that has drifted, as the plan decided. An event that is still the same is about the same
+// pod.
+func (r *sweeper) judgeRest(ctx context.Context, o *decode.Object) (string, error) {
+	event := r.selection.WithEvents && o.GroupKind() == schema.GroupKind{Kind: "Event"}
+	if _, selected := r.matches(o); !selected && !event {
 		return "drifted, and no longer meets the selection", nil
 	}
 	guard, why, err := r.objection(ctx, o)

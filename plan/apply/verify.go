@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"etcdsweep/decode"
+	"etcdsweep/plan"
 	"etcdsweep/plan/journal"
 	"etcdsweep/plan/run"
 )
@@ -16,13 +17,16 @@ import (
 func (r *sweeper) verify(ctx context.Context) error {
 	r.emit(run.StepBegan{Step: run.StepVerify})
 	left := &r.report.Left
-	resource := decode.Pods()
-	for _, namespace := range r.selection.Namespaces {
-		for record, err := range r.Cluster.Scan(ctx, resource.NamespacePrefix(r.Plan.Header.Prefix, namespace)) {
+	places, err := r.placesLeft(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		for record, err := range r.Cluster.Scan(ctx, p.Prefix) {
 			if err != nil {
 				return run.Unhealthy(err)
 			}
-			if err := r.look(ctx, resource, &record); err != nil {
+			if err := r.look(ctx, p.Resource, &record); err != nil {
 				return err
 			}
 		}
@@ -38,18 +42,35 @@ func (r *sweeper) verify(ctx context.Context) error {
 		r.emit(run.Warning{Text: fmt.Sprintf("births go on: %d since the roots went, the last %s ago, by %s", seen.count, now.Sub(seen.last).Round(time.Second), strings.Join(seen.owners, ", "))})
 	}
 	r.emit(run.StepEnded{Step: run.StepVerify, Words: fmt.Sprintf("%d of the selection are left, %d births since the roots went", left.Selected, r.report.Births)})
-	roots, pods := r.tally(run.StepRoots), r.tally(run.StepPods)
-	skipped := roots.Remaining() + pods.Remaining() // newcomers that stayed are left of the selection
+	var skipped int64 // newcomers that stayed are left of the selection
+	for _, step := range []run.Step{run.StepRoots, run.StepPods, run.StepObjects, run.StepNamespace} {
+		tally := r.tally(step)
+		skipped += tally.Remaining()
+	}
+	if r.stays {
+		return run.ErrLeft
+	}
 	if skipped > 0 || goOn || (left.Selected > 0 && r.selection.Limit == 0) || len(r.report.RootsReturned) > 0 {
 		return run.ErrLeft
 	}
 	return nil
 }
 
+// placesLeft returns where to look for what is left.
+func (r *sweeper) placesLeft(ctx context.Context) (places []plan.Place, err error) {
+	if r.selection.Whole != nil {
+		return r.contents(ctx)
+	}
+	for _, prefix := range r.selection.Prefixes(r.Plan.Header.Prefix) {
+		places = append(places, plan.Place{Resource: r.selection.Target(), Prefix: prefix})
+	}
+	return places, nil
+}
+
 // look counts one record that stands after the sweep.
 func (r *sweeper) look(ctx context.Context, resource decode.Resource, record *decode.Record) error {
 	left := &r.report.Left
-	object, err := decode.Decode(record.Value)
+	object, err := record.Decode()
 	if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
 		left.Unread = journal.AddReason(left.Unread, unreadable.Class(), record.Key)
 		return nil

@@ -28,7 +28,9 @@ type History struct {
 
 	Leases      map[int64]Lease
 	Controllers []Controllers
-	Paused      time.Duration
+	Told        []Told
+	Paused      time.Duration // in all
+	Pauses      []Pause       // that have ended
 
 	keep    map[string]bool
 	tallies map[string]*Tally // of the other stages
@@ -72,6 +74,11 @@ func (h *History) Add(f *Frame) {
 		}
 	case f.Resumed != nil:
 		h.Paused += time.Duration(f.Resumed.Seconds * float64(time.Second))
+		h.Pauses = append(h.Pauses, *f.Resumed)
+	case f.Told != nil:
+		told := *f.Told
+		told.At = f.At
+		h.Told = append(h.Told, told)
 	case f.Controllers != nil:
 		h.Controllers = append(h.Controllers, *f.Controllers)
 	case f.Lease != nil:

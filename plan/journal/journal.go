@@ -31,6 +31,7 @@ type Frame struct {
 	Judged      *Judged      `json:"judged,omitempty"`
 	Paused      *Pause       `json:"paused,omitempty"`
 	Resumed     *Pause       `json:"resumed,omitempty"`
+	Told        *Told        `json:"told,omitempty"`
 	Controllers *Controllers `json:"controllers,omitempty"`
 	Lease       *Lease       `json:"lease,omitempty"`
 	Closed      *Closed      `json:"closed,omitempty"`
@@ -89,6 +90,13 @@ type Verdict struct {
 type Pause struct {
 	Reason  string  `json:"reason"`
 	Seconds float64 `json:"seconds,omitempty"`
+}
+
+// Told is a word that somebody gave to the run.
+type Told struct {
+	Word string    `json:"word"`        // pause, resume, rate N, abort
+	By   string    `json:"by"`          // user and process
+	At   time.Time `json:"at,omitzero"` // in reports; in a journal it is that of the frame
 }
 
 // Controllers says what was seen of kube-controller-manager.
@@ -198,7 +206,7 @@ func parse(payload []byte) (*Frame, error) {
 	set := 0
 	for _, is := range []bool{
 		frame.Opened != nil, frame.Proved != nil, frame.Page != nil, frame.Judged != nil, frame.Paused != nil,
-		frame.Resumed != nil, frame.Controllers != nil, frame.Lease != nil, frame.Closed != nil,
+		frame.Resumed != nil, frame.Told != nil, frame.Controllers != nil, frame.Lease != nil, frame.Closed != nil,
 	} {
 		if is {
 			set++

@@ -21,6 +21,7 @@ func frames() []journal.Frame {
 		{Proved: &journal.Proof{Path: "snapshot.db", Revision: 100, Bytes: 7, SHA256: "00"}},
 		{Page: &journal.Page{Stage: "pods", Keys: []string{"a", "b", "c", "d"}}},
 		{Paused: &journal.Pause{Reason: "births"}},
+		{Told: &journal.Told{Word: "rate 50", By: "root, process 1"}},
 		{Resumed: &journal.Pause{Reason: "births", Seconds: 1.5}},
 		{Judged: &journal.Judged{Stage: "pods", Keys: []journal.Verdict{
 			{Key: "a", Outcome: journal.Deleted, Revision: 201, CreateRevision: 9, ModRevision: 9},

@@ -26,6 +26,7 @@ const (
 	undoJournal    = "undo.journal"
 	undoReportFile = "undo-report.json"
 	logFile        = "log"
+	controlSocket  = "control"
 )
 
 // Dir is the directory of a run: <state dir>/runs/<plan ID>. It is of mode 0700 and its files are of mode 0600, because
@@ -88,6 +89,9 @@ func (d *Dir) UndoReport() string  { return filepath.Join(d.Path, undoReportFile
 
 // Log is where everything goes that the run says, whether anybody sees it or not.
 func (d *Dir) Log() string { return filepath.Join(d.Path, logFile) }
+
+// Control is the socket on which a run listens while it is under way.
+func (d *Dir) Control() string { return filepath.Join(d.Path, controlSocket) }
 
 // removeTemporary removes what a killed run has left half-written: a snapshot may be as large as etcd, and has Secrets in it.
 func (d *Dir) removeTemporary() error {

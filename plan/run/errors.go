@@ -8,6 +8,7 @@ import (
 
 	"etcdsweep/plan"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 )
 
 // ErrInterrupted says that the run ended because its context did. The same command goes on.
@@ -41,23 +42,39 @@ func (e *HealthError) Unwrap() error { return e.Err }
 // Hint returns the advice.
 func (e *HealthError) Hint() string { return e.Advice }
 
-// Interrupted says of an error that its run ended because ctx did, if it has ended; and what else went wrong, if anything did.
+// Interrupted says of an error that its run ended because ctx did, if it has ended: stopped, if it was the pace that ended it,
+// else interrupted; and what else went wrong, if anything did.
 func Interrupted(ctx context.Context, err error) error {
-	switch {
-	case err == nil, ctx.Err() == nil, errors.Is(err, ErrInterrupted):
+	if err == nil || ctx.Err() == nil || errors.Is(err, ErrLeft) { // it came to its end all the same
 		return err
-	case errors.Is(err, context.Canceled):
-		return ErrInterrupted
-	default:
-		return fmt.Errorf("%w: %w", ErrInterrupted, err)
 	}
+	why := ErrInterrupted
+	if ended, ok := errors.AsType[*pace.EndedError](context.Cause(ctx)); ok {
+		why = &HealthError{Err: ended, Advice: goOn}
+		if ended.By != "" {
+			why = &HealthError{Err: ended, Advice: "give the same command again: it goes on where it stood"}
+		}
+	} else if errors.Is(err, ErrInterrupted) {
+		return err
+	}
+	if errors.Is(err, ErrInterrupted) || errors.Is(err, context.Canceled) || is[*pace.EndedError](err) {
+		return why
+	}
+	return fmt.Errorf("%w: %w", why, err)
 }
+
+func is[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
+}
+
+const goOn = "look at etcd's members and their logs; once they are well, give the same command again: it goes on where it stood"
 
 // Unhealthy says that the run was stopped because etcd gave no answer.
 func Unhealthy(err error) error {
 	return &HealthError{
 		Err:    err,
-		Advice: "look at etcd's members and their logs; once they are well, give the same command again: it goes on where it stood",
+		Advice: goOn,
 	}
 }
 

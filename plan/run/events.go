@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 )
 
 // Event is something that happened during a run. The engine emits events, one at a time; whoever runs it draws them.
@@ -22,12 +23,23 @@ const (
 	StepRoots       Step = "roots"
 	StepSettle      Step = "settle"
 	StepPods        Step = "pods"
+	StepObjects     Step = "objects"
+	StepNamespace   Step = "namespace"
 	StepNewcomers   Step = "newcomers"
 	StepVerify      Step = "verify"
 )
 
 // StepRestore is what an undo does between preflight and verify.
 const StepRestore Step = "restore"
+
+// Writes reports whether a step writes to etcd.
+func (s Step) Writes() bool {
+	switch s {
+	case StepRoots, StepPods, StepObjects, StepNamespace, StepNewcomers, StepRestore:
+		return true
+	}
+	return false
+}
 
 // StepBegan opens a step. Total is the number of keys, or of bytes of a snapshot, that it is about; 0 if that is not known.
 type StepBegan struct {
@@ -65,6 +77,9 @@ type Settling struct {
 	Waiting bool          // births were seen: the run is paused by a producer
 }
 
+// Paced says how fast the run may go, twice a second.
+type Paced struct{ pace.Status }
+
 // Warning is for the operator's eyes.
 type Warning struct{ Text string }
 
@@ -73,4 +88,5 @@ func (StepEnded) event() {}
 func (Advanced) event()  {}
 func (Judged) event()    {}
 func (Settling) event()  {}
+func (Paced) event()     {}
 func (Warning) event()   {}

@@ -106,7 +106,7 @@ func (s *Summary) read() error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []Step{StepRoots, StepPods, StepNewcomers} {
+	for _, step := range []Step{StepRoots, StepPods, StepObjects, StepNewcomers, StepNamespace} {
 		outcomes := history.Tally(string(step)).Outcomes
 		s.Deleted += outcomes[journal.Deleted] + outcomes[journal.DriftedDeleted] + outcomes[journal.GoneUnknown]
 	}

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"etcdsweep/decode"
 )
 
@@ -21,8 +19,9 @@ const (
 
 // Writes makes guarded writes, and finds out what became of those whose answers were lost.
 type Writes struct {
-	Get     func(ctx context.Context, key string) (*decode.Record, error)
-	Limiter *rate.Limiter // each request costs one
+	Get func(ctx context.Context, key string) (*decode.Record, error)
+	// Wait holds up each request until it may be made. Done is told when it is over, and whether it was answered.
+	Wait func(ctx context.Context) (done func(answered bool), err error)
 	// Silent is told of an answer that was lost, but not of each of those that are lost together.
 	Silent func(err error)
 	Now    func() time.Time
@@ -47,10 +46,12 @@ type Answer struct {
 func (w *Writes) Write(ctx context.Context, key string, request func(ctx context.Context) (int64, *decode.Record, error), stands func(current *decode.Record) bool) (a Answer, err error) {
 	requests := context.WithoutCancel(ctx)
 	for try := 1; ; try++ {
-		if err := w.Limiter.Wait(ctx); err != nil {
+		done, err := w.Wait(ctx)
+		if err != nil {
 			return a, ErrInterrupted
 		}
 		a.Revision, a.Current, err = request(requests)
+		done(err == nil)
 		if err == nil {
 			a.Unresolved = false
 			return a, nil

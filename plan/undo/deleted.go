@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 
+	"etcdsweep/decode"
 	"etcdsweep/durable"
 	"etcdsweep/plan"
 	"etcdsweep/plan/journal"
@@ -14,18 +15,23 @@ import (
 
 // deleted is what the run's journal tells of what is in its archive: the exceptions only.
 type deleted struct {
-	spared  map[string]bool // keys of which nothing is put back: the run has left them
-	holders map[string]bool // of kube-controller-manager's lease, that were at work during the run
-	watched bool            // whether anybody looked
+	spared  map[string]bool  // keys of which nothing is put back: the run has left them
+	first   map[string]int64 // create revisions, of keys whose objects were planned, and made again, and deleted again: the first counts
+	holders map[string]bool  // of kube-controller-manager's lease, that were at work during the run
+	watched bool             // whether anybody looked
 }
 
 // readDeleted reads the run's journal. If it has deleted nothing, or if its archive is gone, it is refused.
 func readDeleted(dir *run.Dir) (deleted, error) {
-	d := deleted{spared: map[string]bool{}, holders: map[string]bool{}}
+	d := deleted{spared: map[string]bool{}, first: map[string]int64{}, holders: map[string]bool{}}
+	newcomers, err := readNewcomers(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return d, err
+	}
 	left := map[string]bool{} // skipped in the end, and archived because a garbage collector takes them if a root went
 	history := &journal.History{}
 	history.Keep(string(run.StepRoots))
-	err := readJournal(dir, func(frame *journal.Frame) {
+	err = readJournal(dir, func(frame *journal.Frame) {
 		history.Add(frame)
 		if c := frame.Controllers; c != nil {
 			d.watched = true
@@ -35,6 +41,9 @@ func readDeleted(dir *run.Dir) (deleted, error) {
 		}
 		if frame.Page != nil {
 			for _, key := range frame.Page.Keys { // in doubt again, whatever was said of it before
+				if d.first[key] > 0 {
+					continue
+				}
 				delete(d.spared, key)
 				delete(left, key)
 			}
@@ -44,9 +53,14 @@ func readDeleted(dir *run.Dir) (deleted, error) {
 		}
 		for i := range frame.Judged.Keys {
 			v := &frame.Judged.Keys[i]
+			if d.first[v.Key] > 0 {
+				continue
+			}
 			delete(d.spared, v.Key)
 			delete(left, v.Key)
 			switch {
+			case newcomers[v.Key] && frame.Judged.Stage != string(run.StepNewcomers) && went(v):
+				d.first[v.Key] = v.CreateRevision
 			case v.Outcome != journal.Skipped:
 			case v.ModRevision > 0:
 				left[v.Key] = true
@@ -77,12 +91,34 @@ func readDeleted(dir *run.Dir) (deleted, error) {
 	return d, d.spareCollateral(dir)
 }
 
+// readNewcomers returns the keys that the run has chased. In a namespace that goes whole they may be planned ones that were made again.
+func readNewcomers(dir *run.Dir) (map[string]bool, error) {
+	keys := map[string]bool{}
+	err := readJournal(dir, func(frame *journal.Frame) {
+		if frame.Page != nil && frame.Page.Stage == string(run.StepNewcomers) {
+			for _, key := range frame.Page.Keys {
+				keys[key] = true
+			}
+		}
+	})
+	return keys, err
+}
+
+// went reports whether an object was deleted, or may have been.
+func went(v *journal.Verdict) bool {
+	switch v.Outcome {
+	case journal.Deleted, journal.DriftedDeleted, journal.GoneUnknown, journal.Unresolved:
+		return true
+	default:
+		return false
+	}
+}
+
 // rootsWent reports whether the run has deleted a root, or may have.
 func rootsWent(h *journal.History) bool {
 	stage := string(run.StepRoots)
 	for _, v := range h.Verdicts[stage] {
-		switch v.Outcome {
-		case journal.Deleted, journal.DriftedDeleted, journal.GoneUnknown, journal.Unresolved:
+		if went(&v) {
 			return true
 		}
 	}
@@ -110,6 +146,12 @@ func (d *deleted) spareCollateral(dir *run.Dir) error {
 	})
 	maps.Copy(d.spared, collateral)
 	return err
+}
+
+// counts reports whether an archived record may be put back.
+func (d *deleted) counts(record *decode.Record) bool {
+	first, again := d.first[record.Key]
+	return !d.spared[record.Key] && (!again || record.CreateRevision == first)
 }
 
 // readJournal reads the run's journal up to a frame that a crash has torn.

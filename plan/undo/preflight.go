@@ -60,10 +60,22 @@ func (u *undoer) preflight(ctx context.Context) (refusals, error) {
 			u.warn("member %s does not answer: %v", m.Name, m.Err)
 		}
 	}
-	if len(r.Refusals) == 0 {
-		u.emit(run.StepEnded{Step: run.StepPreflight, Words: fmt.Sprintf("same cluster, revision %d, %d of %d members answer; %d archived objects to put back",
-			facts.Revision, facts.Answering(), len(facts.Members), u.survey.total)})
+	if len(r.Refusals) > 0 {
+		return r, nil
 	}
+	howFast := ""
+	if !u.DryRun {
+		if err := u.Pace.Measure(ctx); err != nil {
+			return r, err
+		}
+		begins := u.Pace.Status()
+		if slow := run.PaceWarning(begins); slow != "" {
+			u.warn("%s", slow)
+		}
+		howFast = run.PaceWords(begins)
+	}
+	u.emit(run.StepEnded{Step: run.StepPreflight, Words: fmt.Sprintf("same cluster, revision %d, %d of %d members answer; %d archived objects to put back",
+		facts.Revision, facts.Answering(), len(facts.Members), u.survey.total) + howFast})
 	return r, nil
 }
 
@@ -125,14 +137,22 @@ func (u *undoer) checkNamespaces(ctx context.Context, r *refusals) error {
 		return err
 	}
 	for i, record := range records {
+		own := u.survey.namespaces[names[i]]
+		if own.terminating {
+			u.warn("the namespace %s was terminating when it went, and comes back so: kube-controller-manager empties it again when it runs", names[i])
+		}
 		if record == nil {
-			if !u.survey.namespaces[names[i]] {
+			if own.uid == "" {
 				r.Refuse("make the namespace first, with kubectl once the API answers, or leave what is in it out with --only", "the namespace %s is absent", names[i])
 			}
 			continue
 		}
-		object, err := decode.Decode(record.Value)
+		object, err := record.Decode()
+		if err == nil && own.uid != "" && object.UID != own.uid {
+			u.warn("the namespace %s was made again, with another UID: what is put back goes into that one", names[i])
+		}
 		switch {
+		case err == nil && object.Terminating() && own.terminating && object.UID == own.uid: // put back by an earlier attempt, or never gone
 		case err == nil && object.Terminating():
 			r.Refuse("wait until it is gone, and make it anew; or leave what is in it out with --only",
 				"the namespace %s is terminating: whatever is put into it is deleted again", names[i])
@@ -229,7 +249,7 @@ func (u *undoer) warnOfOwners(ctx context.Context) error {
 	var absent []string
 	for i, record := range records {
 		if record != nil {
-			if object, err := decode.Decode(record.Value); err == nil && object.UID == nodes[i].uid {
+			if object, err := record.Decode(); err == nil && object.UID == nodes[i].uid {
 				continue
 			}
 		}

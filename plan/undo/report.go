@@ -7,6 +7,7 @@ import (
 
 	"etcdsweep/plan"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 )
 
 // Report is what an undo did in all attempts since it went to its end before, if it did, and what it left.
@@ -31,6 +32,10 @@ type Report struct {
 	Compared      int64          `json:"compared"` // objects that were put back, and read again
 	ComparedBytes int64          `json:"compared_bytes"`
 	Differences   []plan.KeptOut `json:"differences,omitempty"` // of these, by what is different
+
+	Pauses    []journal.Pause `json:"pauses,omitempty"`   // in which the undo stood still
+	Told      []journal.Told  `json:"told,omitempty"`     // by people, while it was under way
+	Latencies pace.Latencies  `json:"latencies,omitzero"` // of the last attempt
 
 	// ControllersStill says that a kube-controller-manager has led once, and that none has led during the undo.
 	ControllersStill bool `json:"controllers_still"`
@@ -62,6 +67,8 @@ func (u *undoer) fillReport(closed *journal.Closed) {
 		return
 	}
 	r.Objects = h.Tally(u.stage)
+	r.Told = h.Told
+	r.Pauses, r.Latencies = h.Pauses, u.Pace.Latencies()
 	r.Attempts, r.Leases = 0, nil // it may be filled more than once
 	r.FirstRevision, r.LastRevision = h.FirstRevision, h.LastRevision
 	ended := false

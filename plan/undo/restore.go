@@ -34,14 +34,14 @@ const (
 )
 
 func (u *undoer) pageKeys() int {
-	if u.Rate == 0 {
-		return pageKeys
-	}
-	return int(min(max(pageSeconds*u.Rate, minPageKeys), pageKeys))
+	return u.Pace.Within(pageSeconds, minPageKeys, pageKeys)
 }
 
-// pages puts records together into pages. Those of a page are of one rank, because they go at the same time.
-func pages(items iter.Seq2[item, error], maxKeys int) iter.Seq2[[]item, error] {
+// fullPages is for those who only read.
+func fullPages() int { return pageKeys }
+
+// pages puts records together into pages, each of as many as maxKeys says then. Those of a page are of one rank, because they go at the same time.
+func pages(items iter.Seq2[item, error], maxKeys func() int) iter.Seq2[[]item, error] {
 	return func(yield func([]item, error) bool) {
 		var page []item
 		bytes := 0
@@ -50,7 +50,7 @@ func pages(items iter.Seq2[item, error], maxKeys int) iter.Seq2[[]item, error] {
 				yield(nil, err)
 				return
 			}
-			full := len(page) == maxKeys || bytes+len(it.Value) > pageBytes
+			full := len(page) >= maxKeys() || bytes+len(it.Value) > pageBytes
 			if len(page) > 0 && (full || it.rank != page[0].rank) {
 				if !yield(page, nil) {
 					return
@@ -78,7 +78,7 @@ func (u *undoer) restore(ctx context.Context) error {
 	doubt := maps.Clone(u.history.Doubt[u.stage]) // a copy: the history changes meanwhile
 	u.emit(run.StepBegan{Step: run.StepRestore, Total: u.survey.total})
 	u.emit(run.Advanced{Step: run.StepRestore, Done: u.handled() - int64(len(doubt))})
-	for page, err := range pages(u.left(ctx, u.handled(), doubt), u.pageKeys()) {
+	for page, err := range pages(u.left(ctx, u.handled(), doubt), u.pageKeys) {
 		if err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func compare(it *item, current *decode.Record) string {
 	case current.CreateRevision == it.CreateRevision:
 		return existsStayed
 	}
-	object, err := decode.Decode(current.Value)
+	object, err := current.Decode()
 	if err == nil && it.object != nil && object.UID == it.object.UID {
 		return existsChanged
 	}
@@ -282,7 +282,7 @@ func (u *undoer) leaseLeft(ctx context.Context, id int64) (time.Duration, error)
 // rehearse says what would be put back, and writes nothing.
 func (u *undoer) rehearse(ctx context.Context) error {
 	doubt := u.history.Doubt[u.stage]
-	for page, err := range pages(u.left(ctx, u.handled(), doubt), pageKeys) {
+	for page, err := range pages(u.left(ctx, u.handled(), doubt), fullPages) {
 		if err != nil {
 			return err
 		}

@@ -21,12 +21,18 @@ type survey struct {
 	// Of what is selected:
 
 	total      int64
-	ranks      []rank           // those that there are, in order
-	found      map[string]bool  // keys that were asked for
-	namespaces map[string]bool  // that objects go into; true if the Namespace itself is put back
-	owned      map[string]bool  // UIDs of archived owners that it refers to
-	starting   map[string]int64 // pods that start again where their node lives, by node
+	ranks      []rank               // those that there are, in order
+	found      map[string]bool      // keys that were asked for
+	namespaces map[string]namespace // that objects go into
+	owned      map[string]bool      // UIDs of archived owners that it refers to
+	starting   map[string]int64     // pods that start again where their node lives, by node
 	unreadable int64
+}
+
+// namespace is what is archived of a Namespace that is put back itself; zero if it is not.
+type namespace struct {
+	uid         string
+	terminating bool
 }
 
 // node is an archived object that owns others.
@@ -67,7 +73,7 @@ func (u *undoer) look(ctx context.Context) error {
 	s := &u.survey
 	*s = survey{
 		repeats: map[string]int64{}, owners: map[string]*node{},
-		found: map[string]bool{}, namespaces: map[string]bool{}, owned: map[string]bool{}, starting: map[string]int64{},
+		found: map[string]bool{}, namespaces: map[string]namespace{}, owned: map[string]bool{}, starting: map[string]int64{},
 	}
 	if err := u.findRepeats(ctx); err != nil {
 		return err
@@ -110,11 +116,14 @@ func (u *undoer) findRepeats(ctx context.Context) error {
 		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return err
 		}
-		if seen.add(record.Key) {
+		if u.deleted.counts(&record) && seen.add(record.Key) {
 			s.repeats[record.Key] = number
 		}
 		number++
-		object, err := decode.Decode(record.Value)
+		if err := u.Cluster.Open(ctx, &record); err != nil {
+			return err
+		}
+		object, err := record.Decode()
 		if err != nil {
 			continue
 		}
@@ -138,11 +147,15 @@ func (u *undoer) items(ctx context.Context) iter.Seq2[item, error] {
 				return
 			}
 			number++
-			if last, ok := u.survey.repeats[record.Key]; ok && last != number || u.deleted.spared[record.Key] {
+			if last, ok := u.survey.repeats[record.Key]; ok && last != number || !u.deleted.counts(&record) {
 				continue
 			}
+			if err := u.Cluster.Open(ctx, &record); err != nil {
+				yield(item{}, err)
+				return
+			}
 			it := item{Record: record}
-			if object, err := decode.Decode(record.Value); err == nil {
+			if object, err := record.Decode(); err == nil {
 				it.object = &object
 			}
 			if !yield(it, nil) {
@@ -186,10 +199,10 @@ func (u *undoer) count(it *item) {
 	}
 	switch s.rank(o).class {
 	case classNamespace:
-		s.namespaces[o.Name] = true
+		s.namespaces[o.Name] = namespace{o.UID, o.Terminating()}
 	case classNamespaced:
 		if _, known := s.namespaces[o.Namespace]; !known {
-			s.namespaces[o.Namespace] = false
+			s.namespaces[o.Namespace] = namespace{}
 		}
 	}
 	for i := range o.Owners {

@@ -9,19 +9,20 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"etcdsweep/decode"
 	"etcdsweep/durable"
 	"etcdsweep/plan"
 	"etcdsweep/plan/controllers"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 )
 
 // Cluster is what an undo needs of a cluster. Reads are linearizable.
 type Cluster interface {
 	plan.NodeSource
+	// What is archived is archived as it was stored: records of the archive are opened, to be judged, as those of the cluster are.
+	decode.Opener
 	// Get reads a key; nil stands for one that is absent.
 	Get(ctx context.Context, key string) (*decode.Record, error)
 	// GetAll reads keys, in their order.
@@ -48,8 +49,9 @@ type Config struct {
 	Allow  []string
 	DryRun bool // write nothing, neither to etcd nor to the journal
 
-	Rate        float64 // writes a second, 0 for unpaced
-	Concurrency int     // writes in flight
+	// Pace holds up the writes. It is not started, and ends with the undo. It is nil if nothing is to be held up.
+	Pace        *pace.Pacer
+	Concurrency int // writes in flight
 
 	// StopWords is how to stop kube-controller-manager here, for advice; "" says it in general.
 	StopWords string
@@ -75,7 +77,8 @@ type undoer struct {
 	controllers *controllers.Watch
 	moves       int64 // that it had seen when preflight judged that kube-controller-manager stands still
 
-	mu      sync.Mutex // guards history, report, and calls of Observe
+	mu      sync.Mutex // guards history, report, begun, and calls of Observe
+	begun   bool       // there is a journal
 	history *journal.History
 	report  Report
 }
@@ -84,17 +87,16 @@ type undoer struct {
 // have done, whatever the error: nil; [run.ErrLeft]; [run.ErrInterrupted] when ctx has ended; a *run.PreflightError, a
 // *plan.RefusedError or a *run.HealthError; or another. It is nil if there is nothing to report.
 func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
-	limit := rate.Limit(cfg.Rate)
-	if cfg.Rate == 0 {
-		limit = rate.Inf
-	}
 	u := &undoer{Config: cfg, leases: map[int64]*lease{}, history: &journal.History{}}
 	u.Concurrency = max(cfg.Concurrency, 1)
+	if u.Pace == nil {
+		u.Pace = pace.New(pace.Config{Concurrency: u.Concurrency}, nil)
+	}
 	u.Opened.Command = "undo" + cfg.Only.String()
 	u.writes = &run.Writes{
-		Get:     cfg.Cluster.Get,
-		Limiter: rate.NewLimiter(limit, 1),
-		Now:     cfg.Now,
+		Get:  cfg.Cluster.Get,
+		Wait: u.Pace.Wait,
+		Now:  cfg.Now,
 		Silent: func(err error) {
 			u.emit(run.Warning{Text: fmt.Sprintf("no answer: %v; reading again, and trying again", err)})
 		},
@@ -107,7 +109,10 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := u.open(); err != nil {
 		return nil, err
 	}
-	return u.conclude(run.Interrupted(ctx, u.steps(ctx)))
+	running, stop := u.Pace.Start(ctx, run.PaceHooks(u.emit, u.notePause))
+	err = run.Interrupted(running, u.steps(running))
+	stop() // before the journal is closed: it tells of pauses
+	return u.conclude(err)
 }
 
 // open reads what the run and earlier attempts to undo it have written down.
@@ -177,7 +182,9 @@ func (u *undoer) steps(ctx context.Context) error {
 	if err := u.restore(ctx); err != nil {
 		return err
 	}
-	return u.verify(ctx)
+	err = u.verify(ctx)
+	u.Pace.After(ctx)
+	return err
 }
 
 // begin writes down who undoes what. From here on there is a journal.
@@ -193,6 +200,9 @@ func (u *undoer) begin() (err error) {
 	if u.handled() > 0 {
 		u.warn("going on where an earlier attempt has ended: what is done is not done again")
 	}
+	u.mu.Lock()
+	u.begun = true
+	u.mu.Unlock()
 	if err := u.note(journal.Frame{Opened: &u.Opened}); err != nil {
 		return err
 	}
@@ -213,6 +223,16 @@ func (u *undoer) note(frame journal.Frame) error {
 	u.history.Add(&frame)
 	u.mu.Unlock()
 	return u.journal.Append(frame)
+}
+
+// notePause writes down a pause, once there is a journal. If it cannot be written to, the next page cannot either.
+func (u *undoer) notePause(frame journal.Frame) {
+	u.mu.Lock()
+	begun := u.begun
+	u.mu.Unlock()
+	if begun {
+		_ = u.note(frame)
+	}
 }
 
 // conclude writes the report, and closes the journal's attempt: in this order, for an undo whose journal says that it is done is

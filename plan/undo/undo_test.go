@@ -506,6 +506,17 @@ func TestNamespaceComesBack(t *testing.T) {
 	w.back(before)
 }
 
+// Where somebody else has made a Namespace of that name, what is put back goes into it, and that is said.
+func TestNamespaceOfSomebodyElse(t *testing.T) {
+	w := newWorld(t)
+	w.incident("a")
+	w.sweep(run.StepPods, podPrefix+"a", jobKey, namespaceKey)
+	again := batch()
+	again.uid = "another-uid"
+	w.put(namespaceKey, again.value())
+	w.warned(w.undo(run.ErrLeft), "the namespace batch was made again, with another UID")
+}
+
 // One object, or those with a label, can be put back alone; and the rest afterwards.
 func TestOnly(t *testing.T) {
 	w := newWorld(t)

@@ -29,7 +29,7 @@ func (u *undoer) verify(ctx context.Context) error {
 	u.emit(run.StepBegan{Step: run.StepVerify, Total: restored})
 	verdicts := u.verdicts()
 	defer verdicts.stop()
-	for page, err := range pages(u.selected(ctx), pageKeys) {
+	for page, err := range pages(u.selected(ctx), fullPages) {
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -18,7 +19,13 @@ import (
 const (
 	argSweep = "sweep" // and deletes a second
 	argSave  = "save"  // and the path of a snapshot
+
+	argBatches = "batches" // and nothing: how it is not to be done
+	argRange   = "range"   // likewise
 )
+
+// batch is how many deletes fit into a transaction beside what etcd allows by default, 128 operations.
+const batch = 127
 
 // standing returns the pods that there are, with their revisions.
 func standing(ctx context.Context, etcd *clientv3.Client) ([]*mvccpb.KeyValue, error) {
@@ -100,5 +107,39 @@ func bareSave(ctx context.Context, path string) error {
 		return err
 	}
 	_, err = snapshot.SaveWithVersion(ctx, zap.NewNop(), clientv3.Config{Endpoints: a.Endpoints, TLS: tlsConfig, Logger: zap.NewNop()}, path)
+	return err
+}
+
+// bareBatches deletes the pods many at a time, each many by a transaction: they share a revision.
+func bareBatches(ctx context.Context, _ string) error {
+	etcd, err := inherited().bare(ctx)
+	if err != nil {
+		return err
+	}
+	defer etcd.Close()
+	keys, err := standing(ctx, etcd)
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(keys, batch) {
+		var deletes []clientv3.Op
+		for _, kv := range some {
+			deletes = append(deletes, clientv3.OpDelete(string(kv.Key)))
+		}
+		if _, err := etcd.Txn(ctx).Then(deletes...).Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bareRange deletes the pods at once, as `etcdctl del --prefix` does.
+func bareRange(ctx context.Context, _ string) error {
+	etcd, err := inherited().bare(ctx)
+	if err != nil {
+		return err
+	}
+	defer etcd.Close()
+	_, err = etcd.Delete(ctx, podsPrefix, clientv3.WithPrefix())
 	return err
 }

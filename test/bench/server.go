@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -42,20 +43,34 @@ func jobNames() []string { return []string{"runaway", "runaway-b"} }
 type access struct {
 	Endpoints         []string
 	CACert, Cert, Key string
+	Processes         []int // of the members, if they have their own
+}
+
+// served is what a server is started with.
+type served struct {
+	lab.Config
+	Slow time.Duration // by which each sync of the members' logs takes longer
 }
 
 // serve runs a cluster in this process, or as its child. It prints how to reach it, and ends it when stdin is closed:
 // also when the bench has died.
 func serve(ctx context.Context, config string) error {
-	var c lab.Config
+	var c served
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
-	cluster, err := lab.Start(ctx, c)
+	cluster, err := lab.Start(ctx, c.Config)
 	if err != nil {
 		return err
 	}
-	err = json.NewEncoder(os.Stdout).Encode(access{Endpoints: cluster.Endpoints(), CACert: cluster.CA.Path(), Cert: cluster.Cert, Key: cluster.Key})
+	for i := range cluster.Endpoints() {
+		err = errors.Join(err, cluster.SlowDisk(i, c.Slow))
+	}
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(access{
+			Endpoints: cluster.Endpoints(), CACert: cluster.CA.Path(), Cert: cluster.Cert, Key: cluster.Key, Processes: cluster.Processes(),
+		})
+	}
 	if err == nil {
 		_, err = io.Copy(io.Discard, os.Stdin)
 	}
@@ -76,11 +91,11 @@ func (b *bench) start(ctx context.Context, pods int) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fill with %d pods: %w", pods, err)
 	}
-	return b.serve(ctx, lab.Config{Snapshot: image, Binary: b.etcd})
+	return b.serve(ctx, served{Config: lab.Config{Snapshot: image, Binary: b.etcd}})
 }
 
 // serve starts a server in a directory of its own.
-func (b *bench) serve(ctx context.Context, config lab.Config) (_ *server, err error) {
+func (b *bench) serve(ctx context.Context, config served) (_ *server, err error) {
 	if config.Dir, err = os.MkdirTemp(b.dir, "server-"); err != nil {
 		return nil, err
 	}
@@ -115,13 +130,21 @@ func (s *server) stop() error {
 	return errors.Join(s.stdin.Close(), s.cmd.Wait(), os.RemoveAll(s.dir))
 }
 
+// cpu returns what the members have taken of the CPUs so far.
+func (s *server) cpu() (all time.Duration) {
+	for _, pid := range s.Processes {
+		all += cpuOf(pid)
+	}
+	return all
+}
+
 // image returns the snapshot of a cluster with so many runaway pods, made when it is first asked for.
 func (b *bench) image(ctx context.Context, pods int) (path string, err error) {
 	if path, ok := b.images[pods]; ok {
 		return path, nil
 	}
 	fmt.Fprintf(os.Stderr, "fill a cluster with %d pods\n", pods)
-	s, err := b.serve(ctx, lab.Config{NoFsync: true})
+	s, err := b.serve(ctx, served{Config: lab.Config{NoFsync: true}})
 	if err != nil {
 		return "", err
 	}

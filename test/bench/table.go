@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
+	"os"
 	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -76,21 +76,32 @@ func (l *line) verdict() string {
 	}
 }
 
-func printLines(w io.Writer, lines []line) {
+// newTable returns a table without lines, on stdout.
+func newTable() table.Writer {
 	t := table.NewWriter()
-	t.SetOutputMirror(w)
+	t.SetOutputMirror(os.Stdout)
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	style.Format.Header = text.FormatUpper
 	t.SetStyle(style)
 	t.SuppressTrailingSpaces()
-	t.AppendHeader(table.Row{"what", "against", "unit", "ours", "theirs", "ratio", "goal", ""})
-	var right []table.ColumnConfig
-	for column := 4; column <= 6; column++ {
-		right = append(right, table.ColumnConfig{Number: column, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	return t
+}
+
+// right aligns the columns from the first to the last to the right.
+func right(t table.Writer, first, last int) {
+	var columns []table.ColumnConfig
+	for column := first; column <= last; column++ {
+		columns = append(columns, table.ColumnConfig{Number: column, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
-	t.SetColumnConfigs(right)
+	t.SetColumnConfigs(columns)
+}
+
+func printLines(lines []line) {
+	t := newTable()
+	t.AppendHeader(table.Row{"what", "against", "unit", "ours", "theirs", "ratio", "goal", ""})
+	right(t, 4, 6)
 	for i := range lines {
 		l := &lines[i]
 		t.AppendRow(table.Row{l.what, l.against, l.unit, figure(l.ours), figure(l.theirs), fmt.Sprintf("%.2f", l.ratio), l.goal.words(), l.verdict()})

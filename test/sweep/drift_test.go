@@ -17,6 +17,7 @@ import (
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 	"etcdsweep/test/lab"
 )
@@ -130,7 +131,8 @@ func TestDriftAllTheWay(t *testing.T) {
 	}
 
 	cfg := w.config(p)
-	cfg.Rate, cfg.PageKeys, cfg.Settle = 300, 100, 200*time.Millisecond
+	cfg.Pace = pace.New(pace.Config{Rate: 300, Concurrency: cfg.Concurrency}, nil)
+	cfg.PageKeys, cfg.Settle = 100, 200*time.Millisecond
 	reasons := map[string]string{}
 	cfg.Observe = func(e run.Event) {
 		switch e := e.(type) {

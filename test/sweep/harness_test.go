@@ -19,6 +19,7 @@ import (
 	"etcdsweep/decode"
 	"etcdsweep/durable"
 	"etcdsweep/etcdops"
+	"etcdsweep/etcdops/encryption"
 	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
@@ -80,8 +81,25 @@ func (w *world) fill(pods, jobs int) []lab.Job {
 
 func (w *world) connect(endpoints ...string) *etcdops.Client {
 	w.t.Helper()
+	return w.connectWith(nil, endpoints...)
+}
+
+// unlock gives the tool the keys of a fixture's encrypted values.
+func (w *world) unlock(name fixtures.Name) {
+	w.t.Helper()
+	text, err := fixtures.EncryptionConfig(name)
+	must(w.t, err)
+	path := filepath.Join(w.t.TempDir(), "encryption.yaml")
+	must(w.t, os.WriteFile(path, text, 0o600))
+	keys, err := encryption.Load(path, "/registry")
+	must(w.t, err)
+	w.client = w.connectWith(keys, w.lab.Endpoints()...)
+}
+
+func (w *world) connectWith(opener etcdops.Opener, endpoints ...string) *etcdops.Client {
+	w.t.Helper()
 	client, dead, err := etcdops.Connect(w.t.Context(), etcdops.Config{
-		Endpoints: endpoints, CACert: w.lab.CA.Path(), Cert: w.lab.Cert, Key: w.lab.Key,
+		Endpoints: endpoints, CACert: w.lab.CA.Path(), Cert: w.lab.Cert, Key: w.lab.Key, Opener: opener,
 	})
 	must(w.t, err)
 	if len(dead) > 0 {
