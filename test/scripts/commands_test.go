@@ -34,6 +34,8 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"lab":    {"[-pods N] [-members N] [-from SNAPSHOT] [-plain]: start a cluster and set ETCDCTL_* for it", (*world).startLab},
 		"member": {"kill|start N: end or start a member of it, counted from 1", (*world).member},
 		"alarm":  {"NOSPACE|CORRUPT: raise an alarm", (*world).alarm},
+		"users":  {": make etcd users with the password secret, root, writer, reader and nobody, and turn authentication on", (*world).users},
+		"kine":   {"strict|lenient: start something that speaks etcd's API and is none, and set ETCDCTL_* for it", (*world).startKine},
 		"mint":   {"NAME FROM TO: make NAME.crt and NAME.key for a client of the cluster, valid from and to these ages", (*world).mint},
 		"ca":     {"NAME: make NAME/ca.crt, of an authority that the cluster knows nothing of", (*world).authority},
 		"silent": {"VAR: set VAR to the address of a listener that never says a word", (*world).silent},
@@ -46,9 +48,10 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"back":      {"KEY...: put keys back that are gone since note", (*world).back},
 		"born":      {"N: make N pods of Job batch/runaway", (*world).born},
 		"claim":     {"NAME OWNER-KEY POLICY: make a claim that an object owns, bound to a volume pv-NAME with the reclaim policy", (*world).claim},
-		"rename-in": {"OLD NEW KEY...: write keys again with one word in place of another", (*world).renameIn},
+		"rename-in": {"OLD NEW KEY...|PREFIX/: write keys again with one word in place of another; of a prefix those that have it", (*world).renameIn},
 		"beat":      {"NODE...: go on renewing the leases of nodes", (*world).beat},
 		"lead":      {"HOLDER FILE: go on renewing kube-controller-manager's lease while FILE is absent", (*world).lead},
+		"serve":     {"FILE NAME...: go on renewing the records of apiservers while FILE is absent", (*world).serve},
 		"produce":   {"N: go on making N pods of Job batch/runaway a second, whether that Job stands or not", (*world).produce},
 
 		// what became of its keys
@@ -60,12 +63,14 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"same-pods": {": the pods are as they were at note-pods", (*world).samePods},
 		"count":     {"N PREFIX: there are N keys under the prefix", (*world).count},
 		"await":     {"N PREFIX: wait until N keys under the prefix were deleted since note, each in a revision of its own", (*world).await},
+		"still":     {": nobody else writes anything: the next 200 revisions, twice, are those of this command", (*world).still},
 		"await-put": {"N PREFIX: wait until N keys under the prefix were written since note, each in a revision of its own", (*world).awaitPut},
 
 		// the tool
 		"exits":  {"STATUS PROGRAM ARG...: run a program that ends with this status", (*world).exits},
 		"signal": {"INT|TERM|HUP: send a signal to the program in the background", (*world).signal},
-		"status": {"STATUS: the program that was sent a signal, and waited for, ended with this status", (*world).status},
+		"follow": {": the program in the background is the one that status asks about", (*world).follow},
+		"status": {"STATUS: the program that was sent a signal or followed, and waited for, ended with this status", (*world).status},
 		"fits":   {"FILE...: no line is wider than 80 columns, but for keys, paths and commands", (*world).fits},
 		"mode":   {"MODE FILE...: the files have this mode", (*world).mode},
 		"planid": {"VAR PLAN: set VAR to the plan's ID", (*world).planID},
@@ -120,20 +125,30 @@ func exited(err error, want int) error {
 
 func (w *world) signal(ts *testscript.TestScript, args []string) error {
 	signals := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
-	background := ts.BackgroundCmds()
-	if len(args) != 1 || signals[args[0]] == nil || len(background) != 1 {
+	if len(args) != 1 || signals[args[0]] == nil {
 		return errUsage
 	}
-	w.signalled = background[0]
-	return w.signalled.Process.Signal(signals[args[0]])
+	if err := w.follow(ts, nil); err != nil {
+		return err
+	}
+	return w.followed.Process.Signal(signals[args[0]])
+}
+
+func (w *world) follow(ts *testscript.TestScript, args []string) error {
+	background := ts.BackgroundCmds()
+	if len(args) != 0 || len(background) != 1 {
+		return errUsage
+	}
+	w.followed = background[0]
+	return nil
 }
 
 func (w *world) status(_ *testscript.TestScript, args []string) error {
 	want, err := number(args)
-	if err != nil || w.signalled == nil {
+	if err != nil || w.followed == nil {
 		return errUsage
 	}
-	if status := w.signalled.ProcessState.ExitCode(); status != want {
+	if status := w.followed.ProcessState.ExitCode(); status != want {
 		return fmt.Errorf("exit status %d, want %d", status, want)
 	}
 	return nil

@@ -3,6 +3,7 @@ package scripts_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -175,6 +176,34 @@ func (w *world) awaitEvents(args []string, filter clientv3.OpOption) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// still waits until what was in flight has come to its end: in two rounds in a row each revision is one that it has made itself.
+func (w *world) still(_ *testscript.TestScript, args []string) error {
+	const key, writes = "/still", 200
+	if len(args) != 0 {
+		return errUsage
+	}
+	for quiet, round := 0, 0; quiet < 2; round++ {
+		if round == 20 {
+			return errors.New("others go on writing")
+		}
+		first, err := w.etcd.Put(w.ctx(), key, "")
+		if err != nil {
+			return err
+		}
+		var last *clientv3.PutResponse
+		for range writes - 1 {
+			if last, err = w.etcd.Put(w.ctx(), key, ""); err != nil {
+				return err
+			}
+		}
+		if quiet++; last.Header.Revision != first.Header.Revision+writes-1 {
+			quiet = 0
+		}
+	}
+	_, err := w.etcd.Delete(w.ctx(), key)
+	return err
 }
 
 // keys returns the keys under a prefix, in order.

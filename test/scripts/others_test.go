@@ -195,12 +195,23 @@ func (w *world) renameIn(_ *testscript.TestScript, args []string) error {
 	if len(args) < 3 || len(args[0]) != len(args[1]) { // or the lengths around it were wrong
 		return errUsage
 	}
-	for _, key := range args[2:] {
+	keys := args[2:]
+	under := len(keys) == 1 && strings.HasSuffix(keys[0], "/")
+	if under {
+		var err error
+		if keys, err = w.keys(keys[0]); err != nil {
+			return err
+		}
+	}
+	for _, key := range keys {
 		value, err := w.get(key)
 		if err != nil {
 			return err
 		}
 		if !bytes.Contains(value, []byte(args[0])) {
+			if under {
+				continue
+			}
 			return fmt.Errorf("%s has no %q", key, args[0])
 		}
 		if _, err := w.etcd.Put(w.ctx(), key, strings.ReplaceAll(string(value), args[0], args[1])); err != nil {

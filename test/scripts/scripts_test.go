@@ -56,11 +56,11 @@ type world struct {
 	lab  *lab.Cluster // the one that was started last
 	etcd *clientv3.Client
 
-	revision  int64 // that "note" saw
-	noted     map[string]decode.Record
-	pods      map[string]int64 // that "note-pods" saw
-	signalled *exec.Cmd
-	silence   net.Listener
+	revision int64 // that "note" saw
+	noted    map[string]decode.Record
+	pods     map[string]int64 // that "note-pods" saw
+	followed *exec.Cmd
+	silence  net.Listener
 }
 
 type worldKey struct{}
