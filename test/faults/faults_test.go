@@ -1,0 +1,216 @@
+package faults_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"etcdsweep/plan/apply"
+)
+
+// allVariable makes the test strike with all faults, not only with those that differ most.
+const allVariable = "ETCDSWEEP_FAULTS"
+
+// fault is something that goes wrong.
+type fault struct {
+	name  string
+	quick bool // one of those that differ most
+	args  []string
+	alone bool // the tool is told of the leader only
+
+	// before strikes before the apply begins. strike strikes when a third of the pods is gone, and returns what mends it,
+	// which is called once the run stands still; or once it has ended, if it has an exit status.
+	before func(w *world)
+	strike func(w *world) (mend func())
+
+	reason string // expression for what the report says of why it stood still, or why it ended; of what was said, if it did neither
+	exit   int    // of the attempt that was struck; after another status than 0 another attempt follows
+}
+
+func faults() []fault {
+	return []fault{
+		{
+			name: "leader killed and back", quick: true, reason: "unreachable|leader|election",
+			strike: func(w *world) func() {
+				killed := w.kill(w.leader())
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
+			name: "leader killed, and away", args: []string{"--member-wait", "3s"}, reason: "unreachable|leader",
+			strike: func(w *world) func() {
+				w.kill(w.leader())
+				return func() {}
+			},
+		},
+		{
+			name: "follower killed and back", reason: "unreachable",
+			strike: func(w *world) func() {
+				killed := w.kill(w.followers()[0])
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
+			name: "leader stands still", quick: true, reason: "unreachable|leader|no answer",
+			strike: func(w *world) func() { return w.pause(w.leader()) },
+		},
+		{
+			name: "follower stands still", reason: "unreachable|no answer",
+			strike: func(w *world) func() { return w.pause(w.followers()[0]) },
+		},
+		{
+			name: "leader cut off", reason: "leader",
+			strike: func(w *world) func() { return w.cut(w.leader()) },
+		},
+		{
+			name: "only endpoint cut off, and stays so", quick: true, alone: true, args: []string{"--member-wait", "3s"}, reason: "leader",
+			strike: func(w *world) func() {
+				w.cut(w.leader())
+				return func() {}
+			},
+		},
+		{
+			name: "follower cut off", reason: "leader",
+			strike: func(w *world) func() { return w.cut(w.followers()[0]) },
+		},
+		{
+			name: "two of three killed and back", reason: "quorum|unreachable",
+			strike: func(w *world) func() {
+				killed := w.kill(w.followers()...)
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
+			name: "majority gone for too long", quick: true, args: []string{"--critical-after", "2s"}, exit: 4, reason: "quorum",
+			strike: func(w *world) func() {
+				killed := w.kill(w.followers()...)
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
+			name: "corrupt", quick: true, exit: 4, reason: "CORRUPT",
+			strike: func(w *world) func() {
+				member := w.corrupt(etcdserverpb.AlarmRequest_ACTIVATE, 0)
+				return func() { w.corrupt(etcdserverpb.AlarmRequest_DEACTIVATE, member) }
+			},
+		},
+		{
+			name: "slow disk", reason: "disk|p95|sync|behind|ms",
+			strike: func(w *world) func() {
+				must(w.t, w.lab.SlowDisk(w.leader(), 100*time.Millisecond))
+				return nil
+			},
+		},
+		{
+			name: "member down from the start", quick: true, args: []string{"--allow", "degraded"}, reason: "down|degraded|unreachable",
+			before: func(w *world) { w.kill(w.followers()[0]) },
+		},
+	}
+}
+
+// Whatever happens to the members in the middle of an apply, nothing is lost, and nothing goes that was not planned.
+func TestFaults(t *testing.T) {
+	ground := prepare(t)
+	for _, f := range faults() {
+		if !f.quick && os.Getenv(allVariable) == "" {
+			continue
+		}
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			f.test(ground.start(t))
+		})
+	}
+}
+
+func (f *fault) test(w *world) {
+	t := w.t
+	before, revision := w.state()
+	p := w.plan()
+	if f.before != nil {
+		f.before(w)
+	}
+	args := f.args
+	if f.alone {
+		args = append(args, "--endpoints", w.lab.Endpoints()[w.leader()])
+	}
+	a := w.apply(p, args...)
+	var mend func()
+	if f.strike != nil {
+		a.deleted(revision, w.ground.pods/3)
+		mend = f.strike(w)
+	}
+	struck := time.Now()
+	if mend != nil && f.exit == 0 {
+		a.says("paused: ")
+		mend()
+	}
+	report := a.end(f.exit)
+	f.told(t, report, a)
+	if f.exit != 0 {
+		mend()
+		report = w.apply(p).end(0)
+	}
+	t.Logf("%s: stood still for %.1f s (%s); done %.1f s after it", f.name, report.PausedSeconds, reasons(report), time.Since(struck).Seconds())
+	w.nothingLost(p, before, revision)
+}
+
+// told checks that the report says why the run stood still or ended, and that it did if it had to.
+func (f *fault) told(t *testing.T, report *apply.Report, a *attempt) {
+	t.Helper()
+	why := regexp.MustCompile(f.reason)
+	switch {
+	case f.exit != 0:
+		if !why.MatchString(report.Error) {
+			t.Errorf("ended for %q, want %s", report.Error, why)
+		}
+	case f.strike != nil && len(report.Pauses) > 0:
+		if !why.MatchString(reasons(report)) {
+			t.Errorf("stood still for %q, want %s", reasons(report), why)
+		}
+	default:
+		if !why.MatchString(a.said.String()) {
+			t.Errorf("does not say %s:\n%s", why, &a.said)
+		}
+	}
+}
+
+func reasons(report *apply.Report) string {
+	var all []string
+	for _, pause := range report.Pauses {
+		all = append(all, pause.Reason)
+	}
+	return strings.Join(all, "; ")
+}
+
+// pause makes a member stand still until it is mended.
+func (w *world) pause(i int) (mend func()) {
+	w.t.Helper()
+	must(w.t, w.lab.PauseMember(i))
+	return func() { must(w.t, w.lab.ResumeMember(i)) }
+}
+
+// cut cuts a member off from the others until it is mended.
+func (w *world) cut(i int) (mend func()) {
+	w.lab.CutMember(i)
+	return func() { w.lab.JoinMember(i) }
+}
+
+// corrupt raises the alarm CORRUPT of some member, or disarms that of this one.
+func (w *world) corrupt(action etcdserverpb.AlarmRequest_AlarmAction, member uint64) uint64 {
+	w.t.Helper()
+	if member == 0 {
+		list, err := w.etcd.MemberList(w.t.Context(), clientv3.WithSerializable())
+		must(w.t, err)
+		member = list.Members[0].ID
+	}
+	_, err := etcdserverpb.NewMaintenanceClient(w.etcd.ActiveConnection()).Alarm(w.t.Context(), &etcdserverpb.AlarmRequest{
+		Action: action, Alarm: etcdserverpb.AlarmType_CORRUPT, MemberID: member,
+	})
+	must(w.t, err)
+	return member
+}

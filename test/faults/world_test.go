@@ -1,0 +1,332 @@
+package faults_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"etcdsweep/durable"
+	"etcdsweep/etcdops"
+	"etcdsweep/etcdops/snapshot"
+	"etcdsweep/plan"
+	"etcdsweep/plan/apply"
+	"etcdsweep/plan/archive"
+	"etcdsweep/plan/run"
+	"etcdsweep/test/lab"
+	"etcdsweep/test/lab/labtest"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(labtest.Run(m))
+}
+
+// podsVariable is how many pods the runaway Job has.
+const podsVariable = "ETCDSWEEP_FAULT_PODS"
+
+// ground is what all faults have in common.
+type ground struct {
+	pods  int
+	etcd  string // binaries
+	tool  string
+	image string // snapshot of a cluster with the incident
+	job   lab.Job
+}
+
+func prepare(t *testing.T) *ground {
+	t.Helper()
+	g := &ground{pods: 600, tool: filepath.Join(t.TempDir(), "etcdsweep"), image: filepath.Join(t.TempDir(), "image.db")}
+	if text := os.Getenv(podsVariable); text != "" {
+		var err error
+		g.pods, err = strconv.Atoi(text)
+		must(t, err)
+	}
+	var err error
+	g.etcd, err = lab.BuildServer(t.Context())
+	must(t, err)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", g.tool, "etcdsweep/cmd/etcdsweep")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", build, err, out)
+	}
+
+	cluster, err := lab.Start(t.Context(), lab.Config{Dir: t.TempDir(), NoFsync: true, PlainText: true})
+	must(t, err)
+	defer cluster.Close()
+	etcd, err := cluster.Client()
+	must(t, err)
+	defer etcd.Close()
+	jobs, err := lab.Fill(t.Context(), etcd, lab.Incident{Jobs: 1, Pods: g.pods, Seed: 1})
+	must(t, err)
+	g.job = jobs[0]
+	client, _, err := etcdops.Connect(t.Context(), etcdops.Config{Endpoints: cluster.Endpoints()})
+	must(t, err)
+	defer client.Close()
+	stream, err := client.Snapshot(t.Context(), cluster.Endpoints()[0])
+	must(t, err)
+	defer stream.Close()
+	_, err = snapshot.Save(t.Context(), stream, g.image, snapshot.Options{})
+	must(t, err)
+	return g
+}
+
+// world is a cluster under attack.
+type world struct {
+	t      *testing.T
+	ground *ground
+	lab    *lab.Cluster
+	etcd   *clientv3.Client
+	dir    string // of state, plan and labs
+}
+
+func (g *ground) start(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, ground: g, dir: t.TempDir()}
+	config := lab.Config{Dir: filepath.Join(w.dir, "lab"), Members: 3, Snapshot: g.image, Binary: g.etcd, Wires: true}
+	must(t, os.Mkdir(config.Dir, 0o700))
+	var err error
+	w.lab, err = lab.Start(t.Context(), config)
+	must(t, err)
+	t.Cleanup(func() { must(t, w.lab.Close()) })
+	w.etcd, err = w.lab.Client()
+	must(t, err)
+	t.Cleanup(func() { w.etcd.Close() })
+	return w
+}
+
+// leader returns the number of the member that leads. Each of the others follows it.
+func (w *world) leader() int {
+	w.t.Helper()
+	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+		for i, endpoint := range w.lab.Endpoints() {
+			ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+			s, err := w.etcd.Status(ctx, endpoint)
+			cancel()
+			if w.t.Context().Err() != nil {
+				w.t.Fatal("no leader")
+			}
+			if err == nil && s.Leader == s.Header.MemberId {
+				return i
+			}
+		}
+	}
+}
+
+// followers returns the others.
+func (w *world) followers() []int {
+	w.t.Helper()
+	leader := w.leader()
+	return slices.DeleteFunc([]int{0, 1, 2}, func(i int) bool { return i == leader })
+}
+
+// restart starts members that were killed.
+func (w *world) restart(members ...int) {
+	w.t.Helper()
+	group, ctx := errgroup.WithContext(w.t.Context())
+	for _, i := range members {
+		group.Go(func() error { return w.lab.StartMember(ctx, i) })
+	}
+	must(w.t, group.Wait())
+}
+
+// kill kills members, and returns them.
+func (w *world) kill(members ...int) []int {
+	w.t.Helper()
+	for _, i := range members {
+		must(w.t, w.lab.KillMember(i))
+	}
+	return members
+}
+
+// plan plans the runaway Job by the tool.
+func (w *world) plan() *plan.File {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "p.plan")
+	cmd := w.command("plan", "-n", w.ground.job.Namespace, "--job", w.ground.job.Name, "-o", path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	p, err := plan.Open(path)
+	must(w.t, err)
+	return p
+}
+
+// command is the tool, told of all members unless its arguments name some.
+func (w *world) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(w.t.Context(), w.ground.tool, args...)
+	cmd.Env = append(os.Environ(),
+		"ETCDCTL_ENDPOINTS="+strings.Join(w.lab.Endpoints(), ","), "ETCDCTL_DIAL_TIMEOUT=1s",
+		"ETCDCTL_CACERT="+w.lab.CA.Path(), "ETCDCTL_CERT="+w.lab.Cert, "ETCDCTL_KEY="+w.lab.Key)
+	return cmd
+}
+
+// run is the directory of the plan's run.
+func (w *world) run(p *plan.File) *run.Dir { return run.DirOf(durable.OS(), w.dir, p) }
+
+// attempt is an apply under way.
+type attempt struct {
+	w    *world
+	plan *plan.File
+	cmd  *exec.Cmd
+	said bytes.Buffer
+	done chan error
+}
+
+func (w *world) apply(p *plan.File, args ...string) *attempt {
+	w.t.Helper()
+	a := &attempt{w: w, plan: p, done: make(chan error, 1)}
+	a.cmd = w.command(append([]string{"apply", p.Path(), "--confirm", p.ID, "--state-dir", w.dir,
+		"--rate", "250", "--start-rate", "250", "--min-rate", "100", "--baseline", "500ms", "--settle", "50ms", "--lease-duration", "100ms"}, args...)...)
+	a.cmd.Stdout, a.cmd.Stderr = &a.said, &a.said
+	must(w.t, a.cmd.Start())
+	go func() { a.done <- a.cmd.Wait() }()
+	return a
+}
+
+// deleted waits until so many pods are gone, counted by who is asked.
+func (a *attempt) deleted(from int64, n int) {
+	t := a.w.t
+	t.Helper()
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(t.Context()))
+	defer cancel()
+	seen := 0
+	for response := range a.w.etcd.Watch(ctx, "/registry/pods/", clientv3.WithPrefix(), clientv3.WithRev(from+1), clientv3.WithFilterPut()) {
+		must(t, response.Err())
+		if seen += len(response.Events); seen >= n {
+			return
+		}
+	}
+	t.Fatal("the watch ended")
+}
+
+// says waits until the log of the run says something, and fails if the run ends before.
+func (a *attempt) says(words string) {
+	t := a.w.t
+	t.Helper()
+	log := a.w.run(a.plan).Log()
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		text, err := os.ReadFile(log)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), words) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case err := <-a.done:
+			a.done <- err
+			t.Fatalf("ended without %q: %v\n%s", words, err, &a.said)
+		}
+	}
+}
+
+// end waits for the end, and returns the report. The exit status must be this one.
+func (a *attempt) end(status int) *apply.Report {
+	t := a.w.t
+	t.Helper()
+	err := <-a.done
+	if got := a.cmd.ProcessState.ExitCode(); got != status {
+		t.Fatalf("exit status %d, want %d: %v\n%s", got, status, err, &a.said)
+	}
+	data, err := os.ReadFile(a.w.run(a.plan).Report())
+	must(t, err)
+	report := new(apply.Report)
+	must(t, json.Unmarshal(data, report))
+	return report
+}
+
+// state is every key but those with a lease, which expire by themselves.
+type state map[string]held
+
+type held struct {
+	value                string
+	created, modRevision int64
+}
+
+// state returns the state, and its revision.
+func (w *world) state() (state, int64) {
+	w.t.Helper()
+	var response *clientv3.GetResponse
+	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C { // there may be an election still
+		ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
+		var err error
+		response, err = w.etcd.Get(ctx, "\x00", clientv3.WithFromKey())
+		cancel()
+		if err == nil {
+			break
+		}
+		if !etcdops.NoAnswer(err) {
+			w.t.Fatal(err)
+		}
+	}
+	s := state{}
+	for _, kv := range response.Kvs {
+		if kv.Lease == 0 {
+			s[string(kv.Key)] = held{string(kv.Value), kv.CreateRevision, kv.ModRevision}
+		}
+	}
+	return s, response.Header.Revision
+}
+
+// nothingLost checks that exactly what was planned is gone, each key by a revision of its own, that all of it is in the
+// archive, byte for byte, and that nothing else has changed.
+func (w *world) nothingLost(p *plan.File, before state, revision int64) {
+	w.t.Helper()
+	want, planned := maps.Clone(before), state{}
+	for entry, err := range p.Entries("") {
+		must(w.t, err)
+		planned[entry.Key] = before[entry.Key]
+		delete(want, entry.Key)
+	}
+	after, now := w.state()
+	same(w.t, "in etcd", want, after)
+	if now != revision+int64(len(planned)) {
+		w.t.Errorf("%d revisions for %d keys", now-revision, len(planned))
+	}
+	archived := state{}
+	for record, err := range archive.ReadFile(w.run(p).Archive()) {
+		must(w.t, err)
+		archived[record.Key] = held{string(record.Value), record.CreateRevision, record.ModRevision}
+	}
+	same(w.t, "in the archive", planned, archived)
+}
+
+func same(t *testing.T, where string, want, got state) {
+	t.Helper()
+	wrong := 0
+	for key, h := range want {
+		if got[key] != h {
+			wrong++
+			t.Logf("%s: %s: revision %d, want %d", where, key, got[key].modRevision, h.modRevision)
+		}
+	}
+	for key := range got {
+		if _, ok := want[key]; !ok {
+			wrong++
+			t.Logf("%s: %s is there", where, key)
+		}
+	}
+	if wrong > 0 {
+		t.Errorf("%s: %d keys are not as they should be", where, wrong)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
