@@ -147,6 +147,20 @@ type Root struct {
 	Stands  bool `json:"stands,omitempty"`
 }
 
+// Generations returns by UID how many roots stand above each root.
+func (s *Summary) Generations() map[string]int {
+	byName, byUID := map[string]int{}, map[string]int{}
+	for _, root := range s.Roots {
+		generation := 0
+		if root.Planned {
+			generation = byName[root.Above] + 1
+		}
+		byName[root.Name] = max(byName[root.Name], generation) // two kinds may share a name
+		byUID[root.UID] = generation
+	}
+	return byUID
+}
+
 // NodeStates counts nodes by state. It is zero unless they were measured, because a running pod was selected.
 type NodeStates struct {
 	Measured float64 `json:"measured_seconds"` // for which their leases were watched, at least

@@ -81,7 +81,8 @@ func (b *builder) readOwner(resource decode.Resource, record *decode.Record) (de
 	return object, err
 }
 
-// gatherRoots makes roots of the owners, and of what is above them if that was asked for: each behind what controls it.
+// gatherRoots makes roots of the owners, and of what is above them if that was asked for: each behind what controls it, and the
+// generations one after the other.
 func (b *builder) gatherRoots(ctx context.Context) error {
 	if b.opts.KeepRoots {
 		return nil
@@ -92,7 +93,15 @@ func (b *builder) gatherRoots(ctx context.Context) error {
 			return err
 		}
 	}
+	b.sortRoots()
 	return nil
+}
+
+// sortRoots puts the roots of each generation together.
+func (b *builder) sortRoots() {
+	generations := b.sum.summary.Generations()
+	slices.SortStableFunc(b.roots, func(x, y *found) int { return generations[x.object.UID] - generations[y.object.UID] })
+	slices.SortStableFunc(b.sum.summary.Roots, func(x, y Root) int { return generations[x.UID] - generations[y.UID] })
 }
 
 // climb makes a root of an owner, behind all that stands above it. The UIDs are those of the owners below.

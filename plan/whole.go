@@ -159,6 +159,7 @@ func (b *builder) gatherOwners(ctx context.Context) error {
 			return err
 		}
 	}
+	b.sortRoots()
 	return nil
 }
 

@@ -174,9 +174,14 @@ func (b *births) told(prefix string) int64 {
 	return b.seen[prefix]
 }
 
-// get reads a key.
+// get reads a key, when the run does not stand still.
 func (r *sweeper) get(key string) func(context.Context) (*decode.Record, error) {
-	return func(ctx context.Context) (*decode.Record, error) { return r.Cluster.Get(ctx, key) }
+	return func(ctx context.Context) (*decode.Record, error) {
+		if err := r.Pace.Reads(ctx, 0); err != nil {
+			return nil, err
+		}
+		return r.Cluster.Get(ctx, key)
+	}
 }
 
 // lookForRoots reads the roots' keys: a watch may have missed one that was made again.
@@ -276,7 +281,7 @@ func (r *sweeper) settle(ctx context.Context) (err error) {
 	}
 	need := r.settleTime()
 	r.emit(run.StepBegan{Step: run.StepSettle})
-	began := r.Now()
+	began, stoodStill := r.Now(), r.Pace.Status().PausedSeconds
 	quietSince := began
 	var trouble error // why the last look was none
 	tick := time.NewTicker(settleTick)
@@ -294,6 +299,8 @@ func (r *sweeper) settle(ctx context.Context) (err error) {
 			quietSince = seen.last
 		}
 		quiet := now.Sub(quietSince)
+		// Who pauses the run wants it to be there when it goes on.
+		late := now.Sub(began).Seconds()-(r.Pace.Status().PausedSeconds-stoodStill) > r.SettleMax.Seconds()
 		switch {
 		case len(seen.returned) > 0:
 			return &run.HealthError{
@@ -310,9 +317,9 @@ func (r *sweeper) settle(ctx context.Context) (err error) {
 				r.emit(run.StepEnded{Step: run.StepSettle, Words: fmt.Sprintf("%d births since the roots went, none for %s", seen.count, need)})
 				return nil
 			}
-		case now.Sub(began) > r.SettleMax && trouble != nil:
+		case late && trouble != nil:
 			return run.Unhealthy(trouble)
-		case now.Sub(began) > r.SettleMax && seen.count > 0:
+		case late && seen.count > 0:
 			return &run.HealthError{
 				Err:    fmt.Errorf("%d pods were made since the roots went, %.1f a second, by %s; %s", seen.count, seen.perSec, strings.Join(seen.owners, ", "), r.podsSoFar()),
 				Advice: "a controller still works from its memory, or somebody makes the owner again: stop kube-controller-manager on every control-plane node, then plan and apply again",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -31,7 +32,7 @@ func (r *sweeper) removeRoots(ctx context.Context) error {
 		}
 	}
 	r.emit(run.StepBegan{Step: run.StepRoots, Total: total})
-	err := r.sweep(ctx, run.StepRoots, r.judgeRoot, r.rootsLeft())
+	err := r.removeGenerations(ctx)
 	tally := r.tally(run.StepRoots)
 	switch {
 	case errors.Is(err, errRootStays):
@@ -44,6 +45,39 @@ func (r *sweeper) removeRoots(ctx context.Context) error {
 		return err
 	}
 	r.emit(run.StepEnded{Step: run.StepRoots, Words: tally.Words()})
+	return nil
+}
+
+// betweenGenerations is how long a running controller has to hear that an owner is gone, before it hears that what it has made is
+// gone too: it hears of each kind by a watch of its own, and would make that again for an owner that it still knows.
+const betweenGenerations = 2 * time.Second
+
+// removeGenerations deletes the roots, those first that have no root above them.
+func (r *sweeper) removeGenerations(ctx context.Context) error {
+	byUID := r.Plan.Trailer.Summary.Generations()
+	last := 0
+	for _, generation := range byUID {
+		last = max(last, generation)
+	}
+	for generation := range last + 1 {
+		gone := len(r.rootsWent())
+		err := r.sweep(ctx, run.StepRoots, r.judgeRoot, func(yield func(candidate, error) bool) {
+			for c, err := range r.rootsLeft() {
+				if err == nil && byUID[c.uid] != generation {
+					continue
+				}
+				if !yield(c, err) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if generation < last && len(r.rootsWent()) > gone && !run.Wait(ctx, betweenGenerations) {
+			return run.ErrInterrupted
+		}
+	}
 	return nil
 }
 

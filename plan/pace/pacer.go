@@ -218,14 +218,20 @@ func (p *Pacer) stands() bool {
 	return p.decision.State == Paused || p.decision.State == Ended
 }
 
-// take waits for n tokens of a bucket.
+// take waits for n tokens of a bucket. What would wait for longer than until the next decision asks again then: a rate that was
+// raised in between counts for it, too.
 func (p *Pacer) take(ctx context.Context, bucket *rate.Limiter, n int) error {
 	for n > 0 {
 		part := min(n, bucket.Burst())
-		n -= part
 		now := time.Now()
 		reservation := bucket.ReserveN(now, part)
 		delay := reservation.DelayFrom(now)
+		if delay > decideEvery {
+			reservation.CancelAt(now)
+			delay = decideEvery
+		} else {
+			n -= part
+		}
 		if delay == 0 {
 			continue
 		}

@@ -239,6 +239,29 @@ func TestPauseOvertakesWhatWaits(t *testing.T) {
 }
 
 // A resumed run begins as it began at first: what somebody says raises nothing.
+// A write that waits at a tiny rate goes when the rate is raised, not when it would have gone.
+func TestRaisedRateCountsForWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, ctx := started(t, Defaults(), healthy(), Hooks{})
+		if err := p.SetRate("somebody", 0.001); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the first takes what was left of the rate before
+			began := time.Now()
+			time.AfterFunc(time.Minute, func() { _ = p.SetRate("somebody", 500) })
+			done, err := p.Wait(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done(true)
+			if waited := time.Since(began); waited > time.Minute+5*time.Second {
+				t.Errorf("waited for %s", waited)
+			}
+			_ = p.SetRate("somebody", 0.001)
+		}
+	})
+}
+
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, ctx := started(t, Defaults(), healthy(), Hooks{})

@@ -99,8 +99,8 @@ func TestIncident(t *testing.T) {
 	equalsEtcd(t, etcd, podsPrefix, "the watch cache", func(ctx context.Context) (revisions, error) { return c.api().inCache(ctx, pods()) })
 }
 
-// sweep carries a plan out beside kube-controller-manager. Its Deployment controller may hear that a ReplicaSet is gone before it
-// hears that the Deployment is, and make it again; the run stops then, before any pod. The garbage collector takes that ReplicaSet
+// sweep carries a plan out beside kube-controller-manager. If its Deployment controller lags, it may hear that a ReplicaSet is gone
+// before it hears that the Deployment is, and make it again; the run stops then, before any pod. The garbage collector takes that ReplicaSet
 // away, because its owner is gone, and the same command goes on.
 func (c *control) sweep(w *tool, p *plan) result {
 	c.t.Helper()
