@@ -16,6 +16,7 @@ import (
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 	"etcdsweep/test/lab"
 )
@@ -267,6 +268,38 @@ func TestProducerThatGoesOn(t *testing.T) {
 	}
 	if report.Pods.Total() != 0 || !settling.Waiting || settling.PerSec == 0 {
 		t.Errorf("%d pods judged; %+v", report.Pods.Total(), settling)
+	}
+}
+
+// While a run is paused, what it waits for does not run out.
+func TestPausedWhileSettling(t *testing.T) {
+	w, _, p := incident(t, 50)
+	like := podEntries(t, p)[0]
+	value, err := w.client.Get(t.Context(), like.Key)
+	must(t, err)
+	cfg := w.config(p)
+	cfg.Settle, cfg.SettleMax = 500*time.Millisecond, time.Second
+	pacer := paced(&cfg)
+	births, looks := 0, 0
+	cfg.Observe = func(event run.Event) {
+		switch e := event.(type) {
+		case run.Settling:
+			if births++; births == 1 {
+				pacer.Pause("alice")
+			}
+			must(t, w.bearFrom(t.Context(), string(value.Value), like, fmt.Sprintf("%04d", births), 1))
+		case run.Paced:
+			if e.State != pace.Paused {
+				break
+			}
+			if looks++; looks == 6 { // two seconds and a half later: without the pause, the run would have ended
+				pacer.Resume("alice")
+			}
+		}
+	}
+	report, err := apply.Run(t.Context(), cfg)
+	if _, ok := errors.AsType[*run.HealthError](err); !ok || looks < 6 || report.PausedSeconds < 2 {
+		t.Errorf("%v, after %d looks and %g s of pause", err, looks, report.PausedSeconds)
 	}
 }
 
