@@ -238,7 +238,6 @@ func TestPauseOvertakesWhatWaits(t *testing.T) {
 	})
 }
 
-// A resumed run begins as it began at first: what somebody says raises nothing.
 // A write that waits at a tiny rate goes when the rate is raised, not when it would have gone.
 func TestRaisedRateCountsForWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -262,6 +261,7 @@ func TestRaisedRateCountsForWhatWaits(t *testing.T) {
 	})
 }
 
+// A resumed run begins as it began at first: what somebody says raises nothing.
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, ctx := started(t, Defaults(), healthy(), Hooks{})
@@ -424,7 +424,7 @@ func TestProcessStoodStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := healthy()
 		stop, stopped := make(chan struct{}, 1), make(chan struct{})
-		p, _ := started(t, Defaults(), f, Hooks{Observe: func(Status) {
+		p, ctx := started(t, Defaults(), f, Hooks{Observe: func(Status) {
 			select {
 			case <-stop:
 				f.set(func(f *fake) { f.takes = time.Hour })
@@ -434,6 +434,10 @@ func TestProcessStoodStill(t *testing.T) {
 			default:
 			}
 		}})
+		write(t, ctx, p, 16, 2*time.Millisecond, 15*time.Second)
+		if s := p.Status(); s.Allowed != 500 {
+			t.Fatalf("before: %+v", s)
+		}
 		stop <- struct{}{}
 		<-stopped
 		time.Sleep(1200 * time.Millisecond)
