@@ -100,15 +100,20 @@ func faults() []fault {
 			},
 		},
 		{
-			name: "slow disk", reason: "disk|p95|sync|behind|ms",
+			name: "slow disk",
 			strike: func(w *world) func() {
 				must(w.t, w.lab.SlowDisk(w.leader(), 100*time.Millisecond))
+				w.slowsDown("^p95 of writes |^member .*: .*sync")
 				return nil
 			},
 		},
 		{
-			name: "member down from the start", quick: true, args: []string{"--allow", "degraded"}, reason: "down|degraded|unreachable",
+			name: "member down from the start", quick: true, args: []string{"--allow", "degraded"}, reason: "limited to 100/s: member .* was down from the start",
 			before: func(w *world) { w.kill(w.followers()[0]) },
+			strike: func(w *world) func() {
+				w.deletesAtMost(100)
+				return nil
+			},
 		},
 	}
 }

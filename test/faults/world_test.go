@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +26,8 @@ import (
 	"etcdsweep/plan"
 	"etcdsweep/plan/apply"
 	"etcdsweep/plan/archive"
+	"etcdsweep/plan/control"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 	"etcdsweep/test/lab"
 	"etcdsweep/test/lab/labtest"
@@ -209,6 +213,56 @@ func (a *attempt) deleted(from int64, n int) {
 		}
 	}
 	t.Fatal("the watch ended")
+}
+
+// slowsDown waits until the run that is under way goes slower than it may, for a reason that an expression meets.
+func (w *world) slowsDown(reason string) {
+	w.t.Helper()
+	sockets, err := filepath.Glob(filepath.Join(w.dir, "runs", "*", "control"))
+	must(w.t, err)
+	if len(sockets) != 1 {
+		w.t.Fatalf("sockets of runs: %q", sockets)
+	}
+	why := regexp.MustCompile(reason)
+	var seen []string
+	for answer, err := range control.Watch(w.t.Context(), sockets[0]) {
+		must(w.t, err)
+		if answer.Status == nil || answer.Status.Pace == nil {
+			continue
+		}
+		p := answer.Status.Pace
+		if p.State == pace.Holding && p.Allowed < p.Ceiling && why.MatchString(p.Reason) {
+			return
+		}
+		if told := fmt.Sprintf("%s at %g/s: %s", p.State, p.Allowed, p.Reason); !slices.Contains(seen, told) {
+			seen = append(seen, told)
+		}
+	}
+	w.t.Fatalf("ended without %q:\n%s", reason, strings.Join(seen, "\n"))
+}
+
+// deletesAtMost watches half of the pods go, and checks that no more than so many went in a second.
+func (w *world) deletesAtMost(perSecond int) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(w.t.Context()))
+	defer cancel()
+	var first time.Time
+	seen, want := 0, w.ground.pods/2
+	for response := range w.etcd.Watch(ctx, "/registry/pods/", clientv3.WithPrefix(), clientv3.WithFilterPut()) {
+		must(w.t, response.Err())
+		if first.IsZero() {
+			first = time.Now()
+			continue // what came with the first event may have waited for it
+		}
+		if seen += len(response.Events); seen < want {
+			continue
+		}
+		if rate := float64(seen) / time.Since(first).Seconds(); rate > 1.1*float64(perSecond) {
+			w.t.Errorf("%.0f pods a second went, want %d at most", rate, perSecond)
+		}
+		return
+	}
+	w.t.Fatal("the watch ended")
 }
 
 // says waits until the log of the run says something, and fails if the run ends before.
