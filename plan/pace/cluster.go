@@ -1,6 +1,7 @@
 package pace
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -32,11 +33,26 @@ type member struct {
 	disk      disk
 }
 
-// baseline is the worst that a member showed before the run.
+// baseline is the worst that a member showed before the run. What it did not show then, because it was down, its metrics were not
+// found yet or its disk had too little to do, is what it shows first.
 type baseline struct {
-	latency, fsync, commit           time.Duration
+	latency                          time.Duration
 	lag                              float64
-	slowWatchers, pending, proposals float64
+	slowWatchers, pending, proposals worst[float64]
+	fsync, commit                    worst[time.Duration]
+}
+
+// worst is the highest value that was seen, if any was.
+type worst[T cmp.Ordered] struct {
+	value T
+	known bool
+}
+
+// see takes a value: the first one only, unless it is still measured.
+func (w *worst[T]) see(value T, measuring bool) {
+	if measuring || !w.known {
+		w.value, w.known = max(w.value, value), true
+	}
 }
 
 // missedLooks is how many looks a member has to miss until it counts as lost.
@@ -59,12 +75,31 @@ func (c *cluster) measure(v *Vitals, at time.Time) {
 		}
 		b := &m.base
 		b.latency, b.lag = max(b.latency, m.seen.Latency), max(b.lag, m.seen.lag())
-		if metrics := m.metrics; metrics != nil {
-			b.slowWatchers = max(b.slowWatchers, metrics.SlowWatchers)
-			b.pending = max(b.pending, metrics.PendingEvents)
-			b.proposals = max(b.proposals, metrics.PendingProposals)
-			b.fsync, b.commit = m.disk.means()
-		}
+		m.learn(true)
+	}
+}
+
+// learn takes for a baseline what is known for the first time.
+func (c *cluster) learn() {
+	for _, m := range c.all {
+		m.learn(false)
+	}
+}
+
+func (m *member) learn(measuring bool) {
+	metrics, b := m.metrics, &m.base
+	if metrics == nil || m.seen.Err != nil {
+		return
+	}
+	b.slowWatchers.see(metrics.SlowWatchers, measuring)
+	b.pending.see(metrics.PendingEvents, measuring)
+	b.proposals.see(metrics.PendingProposals, measuring)
+	fsync, commit := m.disk.means()
+	if fsync > 0 {
+		b.fsync.see(fsync, measuring)
+	}
+	if commit > 0 {
+		b.commit.see(commit, measuring)
 	}
 }
 
@@ -93,6 +128,13 @@ func (c *cluster) anew() {
 		m.disk = disk{}
 	}
 	c.changed = ""
+}
+
+// waitAgain begins the wait for members that are lost once more.
+func (c *cluster) waitAgain(at time.Time) {
+	for _, m := range c.all {
+		m.lostSince = at
+	}
 }
 
 // waive ends the wait for members that are lost now.
@@ -233,9 +275,9 @@ func (m *member) trouble(t *Thresholds) string {
 		now, limit float64
 		what       string
 	}{
-		{metrics.SlowWatchers, m.base.slowWatchers + t.SlowWatchers, "slow watchers"},
-		{metrics.PendingEvents, m.base.pending + t.PendingEvents, "pending events"},
-		{metrics.PendingProposals, m.base.proposals + t.PendingProposals, "pending proposals"},
+		{metrics.SlowWatchers, m.base.slowWatchers.value + t.SlowWatchers, "slow watchers"},
+		{metrics.PendingEvents, m.base.pending.value + t.PendingEvents, "pending events"},
+		{metrics.PendingProposals, m.base.proposals.value + t.PendingProposals, "pending proposals"},
 	} {
 		if row.now > row.limit {
 			return fmt.Sprintf("%.0f %s", row.now, row.what)
@@ -246,8 +288,8 @@ func (m *member) trouble(t *Thresholds) string {
 		now, base time.Duration
 		what      string
 	}{
-		{fsync, m.base.fsync, "a sync of its log"},
-		{commit, m.base.commit, "a commit of its database"},
+		{fsync, m.base.fsync.value, "a sync of its log"},
+		{commit, m.base.commit.value, "a commit of its database"},
 	} {
 		if limit := max(scale(row.base, t.HalveRatio), row.base+t.DiskOver); row.now > limit {
 			return fmt.Sprintf("%s takes %s > %s", row.what, Latency(row.now), Latency(limit))

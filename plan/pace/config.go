@@ -13,8 +13,8 @@ type Config struct {
 	StartRate   float64 // at the beginning, and after a pause
 	Concurrency int     // writes in flight at the full rate; fewer below it
 
-	// ScanRate and SnapshotRate are bytes a second at the full rate, 0 for as fast as etcd can. They fall with the rate of
-	// writes, to an eighth at most.
+	// ScanRate and SnapshotRate are bytes a second at most, 0 for as fast as etcd can. They begin with an eighth, which is always
+	// left, and rise and fall for the same reasons as the rate of writes.
 	ScanRate, SnapshotRate float64
 
 	// Baseline is how long the cluster is measured before anything is done; 0 takes the first seconds for it.
@@ -24,6 +24,9 @@ type Config struct {
 
 	Thresholds
 }
+
+// defaultRate is how many writes a second a sound cluster bears beside all else.
+const defaultRate = 500
 
 // DegradedRate is the most writes a second on a cluster that had a member down when the run began.
 const DegradedRate = 100
@@ -60,7 +63,7 @@ const SickAbove = 100 * time.Millisecond
 // Defaults returns what is right for a live cluster.
 func Defaults() Config {
 	return Config{
-		Rate:         500,
+		Rate:         defaultRate,
 		MinRate:      10,
 		StartRate:    50,
 		Concurrency:  16,

@@ -1,6 +1,7 @@
 package pace
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -9,8 +10,10 @@ import (
 
 const (
 	steps     = 20               // from nothing to the full rate, a step a sample
+	leastPart = 1.0 / 8          // of the full rates of reads that is always left
 	cutEvery  = time.Second      // so that a cut shows before the next
-	lowAfter  = 4 * time.Second  // at StartRate or below, what is slow is not the run's doing
+	lowAfter  = 4 * time.Second  // next to nothing, what is slow is not the run's doing
+	lowPart   = 1.0 / 10         // of the ceiling at most is next to nothing
 	jumpAbove = 10 * time.Second // between two samples the process, or the machine, stood still
 )
 
@@ -20,7 +23,8 @@ type Sample struct {
 	Reads  []time.Duration // linearizable reads, answered or given up
 	Writes []time.Duration // the run's own writes
 	Silent time.Duration   // for how long now no read was answered; 0 if none is overdue
-	Busy   bool            // the pace held something up
+	Busy   bool            // the pace held writes up
+	Bulk   bool            // it held up scans, or a snapshot
 	Vitals *Vitals         // nil if there was no look
 }
 
@@ -30,6 +34,7 @@ type Decision struct {
 	Reason string
 	By     string
 	Rate   float64 // writes a second; 0 if none may be begun, +Inf if nothing is held up
+	Part   float64 // of the full rates of scans and snapshots
 }
 
 // Controller decides how fast a run may go. It is for one goroutine.
@@ -42,6 +47,7 @@ type Controller struct {
 	floor   float64
 
 	rate    float64 // that is allowed when nothing stands still
+	part    float64 // likewise, of reads. What reads have proved to be harmless says nothing of writes, so each rises by itself
 	cause   string  // why it was cut, or held, last; "" at the ceiling
 	holding bool    // the last sample had such a cause
 	by      string  // who limited it
@@ -50,7 +56,7 @@ type Controller struct {
 	degraded string // which voter was down from the start; "" if none was
 	last     time.Time
 	cut      time.Time // when the rate was cut last
-	lowSince time.Time // since when the rate is StartRate or below
+	lowSince time.Time // since when the run is next to nothing
 
 	paused    string    // why the run stands still; "" if it does not
 	calmSince time.Time // since when the cause of the pause is gone; zero if it is not
@@ -66,7 +72,7 @@ type Controller struct {
 
 // NewController returns a controller that measures.
 func NewController(cfg Config) *Controller {
-	c := &Controller{cfg: cfg}
+	c := &Controller{cfg: cfg, part: leastPart}
 	c.limit(cfg.Rate, "")
 	return c
 }
@@ -88,13 +94,14 @@ func (c *Controller) Begin(at time.Time) Decision {
 	switch {
 	case !known: // the first that is known later is taken for it
 	case first > SickAbove:
-		c.lower(c.floor, slowBefore(first))
+		c.lower(c.floor, 0, slowBefore(first))
 		c.holding = true
 	default:
 		c.reads.base(first)
 	}
 	c.cluster.anew()
-	c.shown, c.lowSince = first, at
+	c.shown = first
+	c.noteLow(at)
 	c.reads.window.clear()
 	return c.Decision()
 }
@@ -116,14 +123,21 @@ func (c *Controller) Decide(s Sample) Decision {
 	if jumped {
 		c.reads.window.clear()
 		c.writes.window.clear()
-		c.start(fmt.Sprintf("the clock jumped by %s", since.Round(time.Second)), s.At)
+		reason := fmt.Sprintf("nothing was measured for %s", since.Round(time.Second))
+		if since < 0 {
+			reason = fmt.Sprintf("the clock went back by %s", -since.Round(time.Second))
+		}
+		c.start(reason, s.At)
+		c.calmSince = time.Time{}
 		c.cluster.look(s.Vitals, s.At)
 		c.cluster.anew()
+		c.cluster.waitAgain(s.At)
 		return c.Decision()
 	}
 	c.reads.window.add(s.At, s.Reads)
 	c.addWrites(s)
 	c.cluster.look(s.Vitals, s.At)
+	c.cluster.learn()
 	c.recover()
 	c.react(c.judge(s.At), s)
 	return c.Decision()
@@ -178,11 +192,7 @@ func (c *Controller) react(v verdict, s Sample) {
 		return
 	}
 	c.move(v, s)
-	if c.rate > c.cfg.StartRate {
-		c.lowSince = time.Time{}
-	} else if c.lowSince.IsZero() {
-		c.lowSince = s.At
-	}
+	c.noteLow(s.At)
 }
 
 // move moves the rate.
@@ -193,18 +203,29 @@ func (c *Controller) move(v verdict, s Sample) {
 	c.holding = v.level != fine
 	switch v.level {
 	case slow:
-		c.lower(c.floor, v.reason)
+		c.lower(c.floor, 0, v.reason)
 	case halve:
 		if s.At.Sub(c.cut) >= cutEvery {
 			c.cut = s.At
-			c.lower(max(c.floor, c.rate/2), v.reason)
+			c.lower(max(c.floor, c.rate/2), c.part/2, v.reason)
 			c.reads.window.clear() // what it shows from now on is of the lower rate
 			c.writes.window.clear()
 		}
 	case hold:
-		c.lower(c.rate, v.reason)
+		c.lower(c.rate, c.part, v.reason)
 	case fine:
 		c.raise(s)
+	}
+}
+
+// noteLow notes since when the run is next to nothing: reads as slow as they ever are, and a rate of writes that a sound cluster
+// does not feel, be it the one that the run begins with.
+func (c *Controller) noteLow(at time.Time) {
+	switch {
+	case c.part > leastPart || c.rate > max(c.floor, min(c.cfg.StartRate, c.ceiling*lowPart)):
+		c.lowSince = time.Time{}
+	case c.lowSince.IsZero():
+		c.lowSince = at
 	}
 }
 
@@ -213,23 +234,31 @@ func (c *Controller) low(at time.Time) bool {
 	return !c.lowSince.IsZero() && at.Sub(c.lowSince) >= lowAfter
 }
 
+// raise raises what was used: a rate that nobody has used, or nobody has measured, is not known to do no harm.
 func (c *Controller) raise(s Sample) {
-	if s.Busy && len(s.Reads) > 0 { // a rate that nobody has used, or nobody has measured, is not known to do no harm
-		c.rate = min(c.ceiling, c.rate+max(c.ceiling/steps, 1))
+	if s.Busy && len(s.Reads) > 0 {
+		c.rate = min(c.ceiling, c.rate+max(min(c.ceiling, c.full())/steps, 1))
+	}
+	if s.Bulk && len(s.Reads) > 0 {
+		c.part = min(1, c.part+1.0/steps)
 	}
 	if c.rate >= c.ceiling {
 		c.cause = ""
 	}
 }
 
-func (c *Controller) lower(to float64, reason string) {
-	c.rate, c.cause = min(c.rate, to), reason
+// full returns the rate that the run was given, which is all that it is made for.
+func (c *Controller) full() float64 { return cmp.Or(c.cfg.Rate, defaultRate) }
+
+func (c *Controller) lower(rate, part float64, reason string) {
+	c.rate, c.part, c.cause = min(c.rate, rate), min(c.part, max(part, leastPart)), reason
 }
 
 // start goes back to the rate of a beginning.
 func (c *Controller) start(reason string, at time.Time) {
-	c.lower(max(c.floor, min(c.cfg.StartRate, c.ceiling)), reason)
-	c.holding, c.lowSince = false, at
+	c.lower(max(c.floor, min(c.cfg.StartRate, c.ceiling)), 0, reason)
+	c.holding, c.lowSince = false, time.Time{}
+	c.noteLow(at)
 }
 
 // resume ends a pause that measurements have made. What was seen since it grew calm is the baseline after a change of the
@@ -259,9 +288,10 @@ func (c *Controller) Decision() Decision {
 	case c.paused != "":
 		return Decision{State: Paused, Reason: c.paused}
 	case c.unpaced():
-		return Decision{State: Running, Rate: math.Inf(1)}
+		return Decision{State: Running, Rate: math.Inf(1), Part: 1}
 	}
 	d := Decision{State: Running, Rate: c.rate, Reason: c.cause, By: c.by}
+	d.Part = max(min(c.part, c.ceiling/c.full()), leastPart) // who lowers the ceiling means all that the run does
 	switch {
 	case c.holding:
 		d.State = Holding
@@ -333,7 +363,7 @@ func (c *Controller) Ceiling() float64 { return c.ceiling }
 // blind lets the rate be the highest: nobody measures anything.
 func (c *Controller) blind() Decision {
 	if c.began {
-		c.rate = c.ceiling
+		c.rate, c.part = c.ceiling, 1
 	}
 	return c.Decision()
 }

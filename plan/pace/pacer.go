@@ -6,14 +6,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 const (
 	freeBytes = 32 << 20 // that are read for nothing: many clusters hold less
 	readBurst = 4 << 20  // the most that is taken from a bucket of bytes at once
-	leastPart = 8        // what is left of ScanRate and SnapshotRate at the lowest rate: this part
 )
 
 // Hooks is who is told of what the pace decides. They are called by one goroutine, and may be nil.
@@ -48,11 +45,10 @@ type Pacer struct {
 	cfg    Config
 	source Source // nil: nothing is measured
 
-	tokens         *rate.Limiter // of writes
-	scan, snapshot *rate.Limiter // of bytes
-	free           atomic.Int64  // bytes left that are read for nothing
+	tokens         *bucket      // of writes
+	scan, snapshot *bucket      // of bytes
+	free           atomic.Int64 // bytes left that are read for nothing
 	slots          *slots
-	busy           atomic.Bool // something was held up
 
 	measure sync.Once
 	begin   chan struct{} // closed when Measure is called
@@ -78,9 +74,9 @@ func New(cfg Config, source Source) *Pacer {
 		cfg:    cfg,
 		source: source,
 
-		tokens:   rate.NewLimiter(rate.Inf, 1),
-		scan:     rate.NewLimiter(rate.Inf, readBurst),
-		snapshot: rate.NewLimiter(rate.Inf, readBurst),
+		tokens:   newBucket(1),
+		scan:     newBucket(readBurst),
+		snapshot: newBucket(readBurst),
 		slots:    newSlots(max(cfg.Concurrency, 1)),
 
 		begin:  make(chan struct{}),
@@ -133,7 +129,7 @@ func (p *Pacer) Measure(ctx context.Context) error {
 // cause of ctx's end, or an *EndedError.
 func (p *Pacer) Wait(ctx context.Context) (done func(answered bool), err error) {
 	if !p.slots.try() {
-		p.busy.Store(true)
+		p.tokens.busy.Store(true)
 		if err := p.slots.take(ctx); err != nil {
 			return nil, err
 		}
@@ -169,7 +165,7 @@ func (p *Pacer) Snapshot(ctx context.Context, bytes int) error {
 	return p.readMore(ctx, p.snapshot, bytes)
 }
 
-func (p *Pacer) readMore(ctx context.Context, bucket *rate.Limiter, bytes int) error {
+func (p *Pacer) readMore(ctx context.Context, bucket *bucket, bytes int) error {
 	if p.cfg.ReadsOnly {
 		if err := p.Measure(ctx); err != nil {
 			return err
@@ -179,12 +175,12 @@ func (p *Pacer) readMore(ctx context.Context, bucket *rate.Limiter, bytes int) e
 }
 
 // admit waits until the run does not stand still, and for n tokens. A pause overtakes them.
-func (p *Pacer) admit(ctx context.Context, bucket *rate.Limiter, n int) error {
+func (p *Pacer) admit(ctx context.Context, bucket *bucket, n int) error {
 	for {
 		if err := p.gate(ctx); err != nil {
 			return err
 		}
-		if err := p.take(ctx, bucket, n); err != nil {
+		if err := bucket.take(ctx, n); err != nil {
 			return err
 		}
 		if !p.stands() {
@@ -218,36 +214,6 @@ func (p *Pacer) stands() bool {
 	return p.decision.State == Paused || p.decision.State == Ended
 }
 
-// take waits for n tokens of a bucket. What would wait for longer than until the next decision asks again then: a rate that was
-// raised in between counts for it, too.
-func (p *Pacer) take(ctx context.Context, bucket *rate.Limiter, n int) error {
-	for n > 0 {
-		part := min(n, bucket.Burst())
-		now := time.Now()
-		reservation := bucket.ReserveN(now, part)
-		delay := reservation.DelayFrom(now)
-		if delay > decideEvery {
-			reservation.CancelAt(now)
-			delay = decideEvery
-		} else {
-			n -= part
-		}
-		if delay == 0 {
-			continue
-		}
-		p.busy.Store(true)
-		timer := time.NewTimer(delay)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			reservation.Cancel()
-			return context.Cause(ctx)
-		}
-	}
-	return nil
-}
-
 // Pause lets the run stand still until Resume, by the word of somebody.
 func (p *Pacer) Pause(by string) {
 	_ = p.command("pause", by, func(c *Controller) (Decision, error) { return c.Pause(by), nil })
@@ -274,7 +240,7 @@ func (p *Pacer) Abort(by string) {
 func (p *Pacer) command(word, by string, say func(*Controller) (Decision, error)) error {
 	p.mu.Lock()
 	d, err := say(p.controller)
-	p.settle(d)
+	p.adopt(d)
 	if err == nil {
 		p.words = append(p.words, told{word, by})
 	}
@@ -294,4 +260,9 @@ func wait(ctx context.Context, closed <-chan struct{}) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Within returns how many writes go in so many seconds by the rate that is allowed now, within bounds.
+func (p *Pacer) Within(seconds float64, least, most int) int {
+	return int(min(max(seconds*float64(p.tokens.limiter.Limit()), float64(least)), float64(most)))
 }

@@ -261,6 +261,31 @@ func TestRaisedRateCountsForWhatWaits(t *testing.T) {
 	})
 }
 
+// Many that wait at a low rate get all of it, one after the other.
+func TestManyAtALowRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Defaults()
+		cfg.Rate, cfg.MinRate, cfg.StartRate = 1, 1, 1
+		p, ctx := started(t, cfg, healthy(), Hooks{})
+		if n := len(write(t, ctx, p, 64, time.Millisecond, 100*time.Second)); n < 99 || n > 101 {
+			t.Errorf("%d writes in 100 s at 1/s", n)
+		}
+	})
+}
+
+// Reads that are held up do not raise the rate of writes.
+func TestReadsRaiseNoWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, ctx := started(t, Defaults(), healthy(), Hooks{})
+		if n := read(t, ctx, 30*time.Second, p.Snapshot); n < 600 {
+			t.Errorf("%d MiB of a snapshot in 30 s", n)
+		}
+		if s := p.Status(); s.Allowed != 50 {
+			t.Errorf("%g writes a second behind it, want 50", s.Allowed)
+		}
+	})
+}
+
 // A resumed run begins as it began at first: what somebody says raises nothing.
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

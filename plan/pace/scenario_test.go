@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write down what the scenarios come to")
 //	run DURATION KEY=VALUE...    samples, twice a second, of a cluster that is like this from now on
 //	pause, resume, abort WHO; rate N WHO
 //
-// The keys are read (latencies that come in turn, or none), write, busy, leader, elected (that many terms later), down, corrupt,
+// The keys are read (latencies that come in turn, or none), write, busy and bulk (yes or no), leader, elected (that many terms later), down, corrupt,
 // list=none, metrics=none, and jump (of the clock); and with a member's name behind a colon leader, answer, lag, slow-watchers,
 // pending-events, pending-proposals, fsync and commit.
 //
@@ -145,6 +145,9 @@ func (s *scenario) tell(at string, d Decision) {
 	case d.Rate > 0:
 		fmt.Fprintf(&s.out, " %.4g/s", d.Rate)
 	}
+	if s.settings["bulk"] == "yes" {
+		fmt.Fprintf(&s.out, ", %.3g%% of reads", 100*d.Part)
+	}
 	if d.Reason != "" {
 		s.out.WriteString(": " + d.Reason)
 	}
@@ -256,7 +259,7 @@ func (s *scenario) down(name string) bool {
 }
 
 func (s *scenario) sample(measure bool) (Sample, error) {
-	sample := Sample{At: s.now, Busy: s.settings["busy"] != "no"}
+	sample := Sample{At: s.now, Busy: s.settings["busy"] != "no", Bulk: s.settings["bulk"] == "yes"}
 	reads := 5
 	if measure {
 		reads = 10
@@ -340,7 +343,7 @@ func (s *scenario) set(m *Member, metrics *Metrics, name, value string) (err err
 	return err
 }
 
-// disk lets a member's disk work: ten syncs and commits a sample, of two milliseconds unless it is told otherwise.
+// disk lets a member's disk work: ten syncs and commits a sample, of two milliseconds unless it is told otherwise, or none.
 func (s *scenario) disk(name string, metrics *Metrics) {
 	if s.disks == nil {
 		s.disks = map[string]*[2]Histogram{}
@@ -349,6 +352,9 @@ func (s *scenario) disk(name string, metrics *Metrics) {
 		s.disks[name] = &[2]Histogram{}
 	}
 	for i, key := range []string{"fsync", "commit"} {
+		if s.settings[key+":"+name] == "none" {
+			continue
+		}
 		takes, err := time.ParseDuration(s.settings[key+":"+name])
 		if err != nil {
 			takes = 2 * time.Millisecond

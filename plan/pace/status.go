@@ -3,6 +3,7 @@ package pace
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 )
@@ -79,4 +80,27 @@ type Latencies struct {
 	During Quantiles `json:"during,omitzero"`
 	After  Quantiles `json:"after,omitzero"`
 	Writes Quantiles `json:"writes,omitzero"`
+}
+
+// Status returns the pace as it is now.
+func (p *Pacer) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := &p.decision
+	now, baseline := p.controller.Latency()
+	s := Status{
+		State: d.State, Reason: d.Reason, By: d.By, Since: p.since.UTC(),
+		Ceiling: p.controller.Ceiling(), P95: Latency(now), Baseline: Latency(baseline),
+		Rate: p.seen.rate(),
+	}
+	s.Unpaced = s.Ceiling == 0
+	if !math.IsInf(d.Rate, 0) {
+		s.Allowed = d.Rate
+	}
+	paused := p.pauses.total
+	if !p.pauses.began.IsZero() {
+		paused += time.Since(p.pauses.began)
+	}
+	s.PausedSeconds = paused.Seconds()
+	return s
 }
