@@ -71,23 +71,29 @@ func (r *roster) list(response []*etcdserverpb.Member, now time.Time) []Member {
 	return listed
 }
 
-// meet remembers where members answered.
+// meet remembers where members answered: each at the first endpoint of those it has answered at now. Endpoints of the configuration
+// come first in a look: what a member advertises beside may lead there by another way.
 func (r *roster) meet(answers []answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.at == nil {
 		r.at = map[uint64]string{}
 	}
+	met := map[uint64]bool{}
 	for _, a := range answers {
-		if a.err == nil {
-			maps.DeleteFunc(r.at, func(_ uint64, endpoint string) bool { return endpoint == a.endpoint })
-			r.at[a.status.Header.MemberId] = a.endpoint
+		if a.err != nil {
+			continue
+		}
+		id := a.status.Header.MemberId
+		maps.DeleteFunc(r.at, func(other uint64, endpoint string) bool { return other != id && endpoint == a.endpoint })
+		if !met[id] {
+			met[id], r.at[id] = true, a.endpoint
 		}
 	}
 }
 
 // endpoints returns where the members are to be asked for their status: each where it has answered last, and for those that
-// never did, where they say that they are, and at the configured endpoints that are nobody's yet.
+// never did, where they say that they are, and at the configured endpoints that are nobody's yet. Configured ones come first.
 func (k known) endpoints(configured []string) []string {
 	all := slices.Collect(maps.Values(k.at))
 	for _, member := range k.listed {
@@ -95,7 +101,9 @@ func (k known) endpoints(configured []string) []string {
 			all = slices.Concat(all, member.ClientURLs, configured)
 		}
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, func(a, b string) int {
+		return cmp.Or(first(slices.Contains(configured, a), slices.Contains(configured, b)), strings.Compare(a, b))
+	})
 	return slices.Compact(all)
 }
 
