@@ -167,17 +167,18 @@ func closeEtcd(etcd *clientv3.Client) error {
 	return nil
 }
 
-// at returns a client that talks to this one endpoint only. It is shared, and the Client's to close.
-func (c *Client) at(endpoint string) (*clientv3.Client, error) {
-	l, err := c.link(endpoint)
+// at returns a client that talks to this one endpoint only, as link does. It is shared, and the Client's to close.
+func (c *Client) at(ctx context.Context, endpoint string) (*clientv3.Client, error) {
+	l, err := c.link(ctx, endpoint)
 	if err != nil {
 		return nil, err
 	}
 	return l.etcd, nil
 }
 
-// link returns the connection to one endpoint, made when it is first asked for. The error names the endpoint.
-func (c *Client) link(endpoint string) (*link, error) {
+// link returns the connection to one endpoint, made when it is first asked for: ctx bounds that, not the connection. The error
+// names the endpoint.
+func (c *Client) link(ctx context.Context, endpoint string) (*link, error) {
 	c.mu.Lock()
 	known := c.links[endpoint]
 	c.mu.Unlock()
@@ -197,7 +198,7 @@ func (c *Client) link(endpoint string) (*link, error) {
 	if l != nil {
 		return l, nil
 	}
-	if l, err = dialLink(c.etcd.Ctx(), c.cfg, c.tls, a); err != nil {
+	if l, err = dialLink(ctx, c.etcd.Ctx(), c.cfg, c.tls, a); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()

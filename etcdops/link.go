@@ -27,17 +27,29 @@ type link struct {
 	trouble *trouble
 }
 
-// dialLink makes a link, and logs in if the configuration has a user. The error is an *EndpointError.
-func dialLink(ctx context.Context, cfg Config, tlsConfig *tls.Config, a address) (*link, error) {
+// dialLink makes a link that ends with life, and logs in if the configuration has a user: ctx bounds that. The error is an
+// *EndpointError.
+func dialLink(ctx, life context.Context, cfg Config, tlsConfig *tls.Config, a address) (*link, error) {
 	l := &link{address: a, cfg: cfg, tls: tlsConfig, trouble: &trouble{}}
 	transport := insecure.NewCredentials()
 	if tlsConfig != nil {
 		transport = credentials.NewTLS(tlsConfig)
 	}
-	etcd, err := cfg.dial(ctx, tlsConfig, []string{a.String()},
+	living, end := context.WithCancel(life) // client/v3 has one context for the client's life and for logging in
+	dialled := context.AfterFunc(ctx, end)
+	etcd, err := cfg.dial(living, tlsConfig, []string{a.String()},
 		grpc.WithContextDialer(l.connect),
 		grpc.WithTransportCredentials(observedCredentials{transport, l.trouble}))
+	if !dialled() { // ctx has ended, and with it what was dialled
+		if err == nil {
+			err = closeEtcd(etcd)
+		} else {
+			err = nil // it says no more than that
+		}
+		err = errors.Join(ctx.Err(), err)
+	}
 	if err != nil {
+		end()
 		return nil, l.diagnose(ctx, err)
 	}
 	l.etcd = etcd
@@ -114,7 +126,7 @@ func probeAll(ctx context.Context, cfg Config, tlsConfig *tls.Config, addresses 
 func probe(ctx context.Context, cfg Config, tlsConfig *tls.Config, a address) (clusterID uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout+cfg.CommandTimeout)
 	defer cancel()
-	l, err := dialLink(ctx, cfg, tlsConfig, a)
+	l, err := dialLink(ctx, ctx, cfg, tlsConfig, a)
 	if err != nil {
 		return 0, err
 	}

@@ -140,7 +140,7 @@ func (c *Client) inUse(ctx context.Context) (*clientv3.Client, way, error) {
 		c.route.move(c.etcd.Ctx(), c.cfg.Endpoints[0], nil)
 		w = c.route.now()
 	}
-	etcd, err := c.at(w.endpoint)
+	etcd, err := c.at(ctx, w.endpoint)
 	return etcd, w, err
 }
 

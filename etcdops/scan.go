@@ -172,7 +172,7 @@ func (s *scan) run(ctx context.Context) error {
 
 // readFrom reads from one endpoint until the range ends or the endpoint fails.
 func (s *scan) readFrom(ctx context.Context, endpoint string) error {
-	etcd, err := s.client.at(endpoint)
+	etcd, err := s.client.at(ctx, endpoint)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (m *Member) backlog() uint64 {
 // one that hangs. The caller closes the stream, at whatever point; ctx ends it too. With authentication turned on it needs the
 // role root.
 func (c *Client) Snapshot(ctx context.Context, endpoint string) (io.ReadCloser, error) {
-	l, err := c.link(endpoint)
+	l, err := c.link(ctx, endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}

@@ -165,19 +165,23 @@ type answer struct {
 	err      error
 }
 
-// statuses asks every endpoint at once, and waits for each no longer than the timeout.
+// statuses asks every endpoint at once, and waits for each no longer than the timeout: to connect and to log in, if it is asked
+// for the first time, is part of that.
 func (c *Client) statuses(ctx context.Context, endpoints []string, timeout time.Duration) []answer {
 	answers := make([]answer, len(endpoints))
 	var wg sync.WaitGroup
 	for i, endpoint := range endpoints {
 		wg.Go(func() {
 			a := answer{endpoint: endpoint}
-			var l *link
-			if l, a.err = c.link(endpoint); a.err == nil {
+			a.status, a.err = within(ctx, timeout, func(ctx context.Context) (*etcdserverpb.StatusResponse, error) {
+				l, err := c.link(ctx, endpoint)
+				if err != nil {
+					return nil, err
+				}
 				start := time.Now()
-				a.status, a.err = within(ctx, timeout, l.status)
-				a.took = time.Since(start)
-			}
+				defer func() { a.took = time.Since(start) }()
+				return l.status(ctx)
+			})
 			answers[i] = a
 		})
 	}
