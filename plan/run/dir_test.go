@@ -66,6 +66,11 @@ func TestLock(t *testing.T) {
 			t.Errorf("%q does not say %q", refused.Reason, want)
 		}
 	}
+	for _, word := range []string{"watch", "abort"} {
+		if want := "etcdsweep ctl " + filepath.Join(state, "runs", who.Plan) + " " + word; !strings.Contains(refused.Advice, want) {
+			t.Errorf("%q does not say %q", refused.Advice, want)
+		}
+	}
 	other, err := run.LockCluster(state, "../uid-2", who, time.Now())
 	if err != nil {
 		t.Fatal(err)

@@ -37,10 +37,7 @@ func LockCluster(stateDir, systemUID string, who journal.Opened, now time.Time) 
 	case err != nil:
 		return nil, fmt.Errorf("lock: %w", err)
 	case !locked:
-		return nil, &plan.RefusedError{
-			Reason: "another etcdsweep works on this cluster: " + nameHolder(path),
-			Advice: "wait for it, or interrupt it with Ctrl-C in its terminal",
-		}
+		return nil, occupied(stateDir, path)
 	}
 	text, err := json.Marshal(holder{who, now.UTC()})
 	if err == nil {
@@ -69,6 +66,12 @@ func lockSoon(file *flock.Flock) (bool, error) {
 // this process.
 func (l *Lock) Close() error { return errors.Join(os.Truncate(l.file.Path(), 0), l.file.Close()) }
 
+// UnderWay reports whether a process of this machine carries out the plan of a run, or undoes it: it holds the lock on its cluster.
+func UnderWay(d *Dir, p *plan.File) bool {
+	holder, locked := lockedBy(d.StateDir(), p.Header.Cluster.SystemUID)
+	return locked && holder.Plan == p.ID
+}
+
 // lockedBy returns who works on a cluster, and whether somebody does. It holds the lock for a moment if nobody does.
 func lockedBy(stateDir, systemUID string) (holder, bool) {
 	path := lockPath(stateDir, systemUID)
@@ -96,11 +99,16 @@ func readHolder(path string) (h holder, err error) {
 	return h, err
 }
 
-func nameHolder(path string) string {
-	h, err := readHolder(path)
-	if err != nil {
-		return "it does not say who" // it has the lock, and has not written yet
+// occupied says who holds a lock, and how to look at the run and to end it.
+func occupied(stateDir, path string) *plan.RefusedError {
+	who, dir := "it does not say who", "RUN-DIR" // it has the lock, and has not written yet
+	if h, err := readHolder(path); err == nil {
+		who = fmt.Sprintf("%s of plan %s by %s on %s, process %d, since %s",
+			h.Command, h.Plan, h.User, h.Host, h.PID, h.Since.Format("2006-01-02 15:04:05 MST"))
+		dir = filepath.Join(stateDir, "runs", h.Plan)
 	}
-	return fmt.Sprintf("%s of plan %s by %s on %s, process %d, since %s",
-		h.Command, h.Plan, h.User, h.Host, h.PID, h.Since.Format("2006-01-02 15:04:05 MST"))
+	return &plan.RefusedError{
+		Reason: "another etcdsweep works on this cluster: " + who,
+		Advice: fmt.Sprintf("wait for it: etcdsweep ctl %[1]s watch shows its screen, and etcdsweep ctl %[1]s abort ends it", dir),
+	}
 }
