@@ -129,7 +129,7 @@ func (o *ctlOptions) run(ctx context.Context, path string, request control.Reque
 	}
 	status, err := control.Ask(ctx, dir.Control(), request)
 	if err != nil {
-		return explainControl(ctx, dir, err)
+		return explainControl(ctx, dir, request.Word, err)
 	}
 	if o.output == outputJSON {
 		return printJSON(s.out, status)
@@ -181,7 +181,7 @@ func watch(ctx context.Context, dir *run.Dir, s streams) error {
 		case ctx.Err() != nil:
 			return fmt.Errorf("%w: the run goes on", run.ErrInterrupted)
 		case err != nil:
-			return explainControl(ctx, dir, err)
+			return explainControl(ctx, dir, control.WordWatch, err)
 		case answer.Status != nil:
 			screen.show(answer.Status)
 		case answer.Ended != nil:
@@ -207,14 +207,40 @@ func printEnded(w io.Writer, dir *run.Dir, ended *control.Ended) error {
 	return nil
 }
 
-// explainControl says why nobody answers for a run, and what to do.
-func explainControl(ctx context.Context, dir *run.Dir, err error) error {
-	switch {
-	case errors.Is(err, control.ErrBrokenOff):
+// cutOffError is that a run goes on, and was not heard any more.
+type cutOffError struct {
+	err    error
+	advice string
+}
+
+func (e *cutOffError) Error() string { return fmt.Sprintf("%v; it goes on", e.err) }
+func (e *cutOffError) Unwrap() error { return e.err }
+func (e *cutOffError) Hint() string  { return e.advice }
+
+// explainCutOff says whether a run goes on that was not heard any more, and what to do.
+func explainCutOff(dir *run.Dir, word control.Word, err error) error {
+	_, p, opened := run.FindDir(dir.FS, dir.Path)
+	if opened != nil || !run.UnderWay(dir, p) {
 		return &plan.RefusedError{
-			Reason: fmt.Sprintf("%v: its process was killed, or does not answer", err),
-			Advice: "etcdsweep runs tells how far it came; the command that began it goes on with it",
+			Reason: fmt.Sprintf("%v: its process has ended", err),
+			Advice: "etcdsweep runs tells how far it came; if it is not done, the command that began it goes on with it",
 		}
+	}
+	again := "etcdsweep ctl " + shellQuote(dir.Path) + " "
+	switch word {
+	case control.WordWatch:
+		return &cutOffError{err, "to watch it again: " + again + string(control.WordWatch)}
+	case control.WordStatus:
+		return &cutOffError{err, "ask again: it may wait for its disk"}
+	}
+	return &cutOffError{err, "it may have heard all the same; to see that: " + again + string(control.WordStatus)}
+}
+
+// explainControl says why nobody answers for a run that a word was for, and what to do.
+func explainControl(ctx context.Context, dir *run.Dir, word control.Word, err error) error {
+	switch {
+	case errors.Is(err, control.ErrBrokenOff), errors.Is(err, control.ErrSilent):
+		return explainCutOff(dir, word, err)
 	case errors.Is(err, fs.ErrPermission):
 		return &plan.RefusedError{Reason: err.Error(), Advice: "only the user who began the run, and root, can talk to it"}
 	case !errors.Is(err, control.ErrNoRun):

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"os"
 	"syscall"
 	"time"
 )
@@ -16,11 +17,15 @@ import (
 // ErrNoRun says that nobody listens: no run is under way in the directory.
 var ErrNoRun = errors.New("no run is under way")
 
-// ErrBrokenOff says that the run ended without saying how, as one does that is killed.
-var ErrBrokenOff = errors.New("the run ended without a word")
-
 // patience is how long one line is waited for, by client and server alike.
 const patience = 5 * time.Second
+
+// The run may be killed, or go on: it has left a client that did not read, or waits for its disk. Which it is the lock on its
+// cluster tells. A word that was given may count.
+var (
+	ErrBrokenOff = errors.New("the connection to the run broke")
+	ErrSilent    = errors.New("the run has not answered in time")
+)
 
 // Ask sends a word to the run that listens at path, and returns how the run stands after it. A refusal is a
 // *plan.RefusedError.
@@ -66,6 +71,8 @@ func ask(ctx context.Context, path string, request Request) iter.Seq2[Answer, er
 		switch {
 		case ctx.Err() != nil:
 			err = ctx.Err()
+		case errors.Is(err, os.ErrDeadlineExceeded): // of reading as well as of writing
+			err = ErrSilent
 		case errors.Is(err, io.EOF):
 			if request.Word != WordWatch {
 				return
