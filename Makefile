@@ -65,7 +65,8 @@ ETCD ?=
 bench: build
 	$(GO) run ./test/bench -scale $(SCALE) -etcd '$(ETCD)'
 
-# What a bystander feels while pods are removed in different ways, on one member and on three: some seven minutes a pair.
+# What a bystander feels while pods are removed in different ways, on one member and on three, and whether that meets the goals: some
+# seven minutes a pair.
 # SLOW=15ms makes each sync of etcd's log take longer.
 PAIRS ?= 5
 SLOW ?= 0

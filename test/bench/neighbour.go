@@ -19,7 +19,10 @@ import (
 	"etcdsweep/test/lab"
 )
 
-const argNeighbour = "neighbour" // and flags: how a bystander fares, instead of the rows
+const (
+	argNeighbour  = "neighbour" // and flags: how a bystander fares, instead of the rows
+	neighbourPods = 30_000      // that the goal for the duration is for
+)
 
 // neighbour is one run of the comparison of what a bystander feels.
 type neighbour struct {
@@ -96,6 +99,10 @@ func neighbours(ctx context.Context, args []string) error {
 				return err
 			}
 			n.print(members, turns)
+			if lines := n.goals(members, turns["a"], turns["e"]); len(lines) > 0 {
+				fmt.Println()
+				printLines(lines)
+			}
 		}
 		return nil
 	})
@@ -103,7 +110,7 @@ func neighbours(ctx context.Context, args []string) error {
 
 func (n *neighbour) parse(args []string) error {
 	f := flag.NewFlagSet(argNeighbour, flag.ContinueOnError)
-	f.IntVar(&n.pods, "pods", 30_000, "runaway pods to remove")
+	f.IntVar(&n.pods, "pods", neighbourPods, "runaway pods to remove")
 	f.IntVar(&n.pairs, "pairs", 5, "rounds, each with all ways and the idle time before each, that the medians are taken from")
 	f.DurationVar(&n.slow, "slow", 0, "by how much each sync of the members' logs takes longer")
 	f.DurationVar(&n.idle, "idle", 15*time.Second, "how long the bystander is alone before each way")
@@ -224,6 +231,45 @@ func (n *neighbour) print(members int, turns map[string][]turn) {
 		})
 	}
 	t.Render()
+}
+
+// goals compares an apply by its defaults on three members with what it is to be: what the bystander feels with what it felt alone,
+// and what it takes of the CPUs with the bare loop that deletes the same pods. With slow disks a p99 is all that is asked for.
+func (n *neighbour) goals(members int, applied, swept []turn) []line {
+	if members != 3 || len(applied) == 0 {
+		return nil
+	}
+	compare := func(what, against, unit string, g goal, theirs []turn, ours, their func(turn) float64) line {
+		var p pairs
+		for i := range min(len(applied), len(theirs)) {
+			p.ours = append(p.ours, sample{unit: ours(applied[i])})
+			p.theirs = append(p.theirs, sample{unit: their(theirs[i])})
+		}
+		return p.line(what, against, unit, unit, g)
+	}
+	p99 := goal{atMost: 2}
+	if n.slow > 0 {
+		p99 = goal{atMost: 3}
+	}
+	lines := []line{compare("a, a bystander's p99", "alone", "ms", p99, applied,
+		func(t turn) float64 { return milliseconds(t.felt.p99) }, func(t turn) float64 { return milliseconds(t.idle.p99) })}
+	if n.slow > 0 {
+		return lines
+	}
+	lines = append(lines, compare("a, a bystander's longest gap", "alone", "ms", goal{atMost: 2, below: 50, either: true}, applied,
+		func(t turn) float64 { return milliseconds(t.felt.gap) }, func(t turn) float64 { return milliseconds(t.idle.gap) }))
+	if len(swept) == 0 {
+		return lines
+	}
+	duration := goal{below: 90}
+	if n.pods != neighbourPods {
+		duration = goal{}
+	}
+	wall := func(t turn) float64 { return t.took.wall.Seconds() }
+	cpu := func(t turn) float64 { return t.took.cpu.Seconds() }
+	return append(lines,
+		compare("a, the whole run", "e", seconds, duration, swept, wall, wall),
+		compare("a, the tool's CPU", "e", seconds, goal{atMost: 1.3}, swept, cpu, cpu))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -23,11 +23,12 @@ type line struct {
 	goal    goal
 }
 
-// goal is what a ratio is to be, or what our own figure is to be; the zero value is no goal.
+// goal is what a ratio is to be, and what our own figure is to be; the zero value is no goal.
 type goal struct {
 	atLeast float64 // ratio
 	atMost  float64 // ratio
 	below   float64 // our figure
+	either  bool    // one of the two is enough
 }
 
 func (p pairs) line(what, against, name, unit string, g goal) line {
@@ -54,6 +55,10 @@ func (g goal) words() string {
 	switch {
 	case g == goal{}:
 		return ""
+	case g.below > 0 && g.atMost == 0:
+		return fmt.Sprintf("< %.0f", g.below)
+	case g.either:
+		return fmt.Sprintf("<= %.2f or < %.0f", g.atMost, g.below)
 	case g.below > 0:
 		return fmt.Sprintf("<= %.2f, < %.0f", g.atMost, g.below)
 	case g.atMost > 0:
@@ -67,13 +72,20 @@ func (l *line) verdict() string {
 	switch {
 	case l.goal == goal{}:
 		return ""
-	case l.ratio < l.goal.atLeast,
-		l.goal.atMost > 0 && l.ratio > l.goal.atMost,
-		l.goal.below > 0 && l.ours >= l.goal.below:
-		return "short of goal"
-	default:
+	case l.goal.met(l.ours, l.ratio):
 		return "PASS"
+	default:
+		return "short of goal"
 	}
+}
+
+func (g goal) met(ours, ratio float64) bool {
+	byRatio := ratio >= g.atLeast && (g.atMost == 0 || ratio <= g.atMost)
+	byFigure := g.below == 0 || ours < g.below
+	if g.either {
+		return byRatio || byFigure
+	}
+	return byRatio && byFigure
 }
 
 // newTable returns a table without lines, on stdout.
