@@ -39,7 +39,7 @@ type Report struct {
 
 	FirstRevision int64   `json:"first_revision,omitempty"` // of a delete
 	LastRevision  int64   `json:"last_revision,omitempty"`
-	PausedSeconds float64 `json:"paused_seconds,omitempty"`
+	PausedSeconds float64 `json:"paused_seconds,omitempty"` // what two pauses have in common counts once
 
 	Pauses    []journal.Pause `json:"pauses,omitempty"`   // each in which the run stood still
 	Told      []journal.Told  `json:"told,omitempty"`     // by people, while it was under way

@@ -29,9 +29,10 @@ type History struct {
 	Leases      map[int64]Lease
 	Controllers []Controllers
 	Told        []Told
-	Paused      time.Duration // in all
+	Paused      time.Duration // in all; what two pauses have in common counts once
 	Pauses      []Pause       // that have ended
 
+	still   []span // in which the run stood still: the latest last, none touches another
 	keep    map[string]bool
 	tallies map[string]*Tally // of the other stages
 }
@@ -73,7 +74,7 @@ func (h *History) Add(f *Frame) {
 			h.judge(f.Judged.Stage, &f.Judged.Keys[i])
 		}
 	case f.Resumed != nil:
-		h.Paused += time.Duration(f.Resumed.Seconds * float64(time.Second))
+		h.stoodStill(span{f.At.Add(-time.Duration(f.Resumed.Seconds * float64(time.Second))), f.At})
 		h.Pauses = append(h.Pauses, *f.Resumed)
 	case f.Told != nil:
 		told := *f.Told
@@ -89,6 +90,26 @@ func (h *History) Add(f *Frame) {
 	case f.Closed != nil && len(h.Attempts) > 0:
 		h.Attempts[len(h.Attempts)-1].Closed = f.Closed
 	}
+}
+
+// span is a stretch of time.
+type span struct{ from, to time.Time }
+
+func (s span) length() time.Duration { return s.to.Sub(s.from) }
+
+// stoodStill counts the time of a pause that has ended. The run may have stood still for another reason at the same time.
+func (h *History) stoodStill(s span) {
+	for n := len(h.still); n > 0 && !h.still[n-1].to.Before(s.from); n-- {
+		last := h.still[n-1]
+		h.still, h.Paused = h.still[:n-1], h.Paused-last.length()
+		if last.from.Before(s.from) {
+			s.from = last.from
+		}
+		if last.to.After(s.to) {
+			s.to = last.to
+		}
+	}
+	h.still, h.Paused = append(h.still, s), h.Paused+s.length()
 }
 
 func (h *History) intend(page *Page) {

@@ -122,6 +122,31 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// A run that stands still for two reasons at the same time does not stand still for twice as long.
+func TestPausesThatOverlap(t *testing.T) {
+	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var h journal.History
+	for _, pause := range []struct{ from, to, inAll int }{
+		{2, 4, 2},
+		{6, 7, 3},
+		{1, 8, 7},
+		{5, 10, 9},
+		{12, 13, 10},
+		{13, 14, 11},
+	} {
+		h.Add(&journal.Frame{
+			At:      began.Add(time.Duration(pause.to) * time.Second),
+			Resumed: &journal.Pause{Seconds: float64(pause.to - pause.from)},
+		})
+		if want := time.Duration(pause.inAll) * time.Second; h.Paused != want {
+			t.Errorf("after %+v: %s, want %s", pause, h.Paused, want)
+		}
+	}
+	if len(h.Pauses) != 6 {
+		t.Errorf("%+v", h.Pauses)
+	}
+}
+
 // A frame of another version, or one that says nothing or two things, is damage.
 func TestStrangeFrames(t *testing.T) {
 	for _, payload := range []string{
