@@ -60,7 +60,7 @@ type apiServer struct {
 func startControl(t testing.TB, flags ...string) *control {
 	t.Helper()
 	c := &control{t: t, dir: t.TempDir()}
-	keepLogs(t, c.dir)
+	keepLogs(t, c.dir, "*.log")
 	etcdDir := filepath.Join(c.dir, "etcd")
 	if err := os.Mkdir(etcdDir, 0o700); err != nil {
 		t.Fatal(err)

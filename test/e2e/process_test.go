@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -127,17 +128,21 @@ func freePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
-// keepLogs keeps the servers' logs of a failed test, which would be removed with its directory.
-func keepLogs(t testing.TB, dir string) {
+// keepLogs keeps the logs of a failed test below a directory, with which they would be removed.
+func keepLogs(t testing.TB, dir, pattern string) {
 	t.Cleanup(func() {
 		if !t.Failed() {
 			return
 		}
 		kept, err := os.MkdirTemp("", "etcdsweep-e2e-")
 		must(t, err)
-		logs, _ := filepath.Glob(filepath.Join(dir, "*.log"))
+		logs, _ := filepath.Glob(filepath.Join(dir, pattern))
 		for _, log := range logs {
-			if err := os.Rename(log, filepath.Join(kept, filepath.Base(log))); err != nil {
+			name, err := filepath.Rel(dir, log)
+			if err == nil {
+				err = os.Rename(log, filepath.Join(kept, strings.ReplaceAll(name, "/", "-")))
+			}
+			if err != nil {
 				t.Error(err)
 			}
 		}

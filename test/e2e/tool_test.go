@@ -23,6 +23,7 @@ type tool struct {
 func (c *control) tool() *tool {
 	c.t.Helper()
 	w := &tool{t: c.t, dir: c.t.TempDir()}
+	keepLogs(c.t, w.dir, "state/runs/*/log")
 	w.path = filepath.Join(w.dir, "etcdsweep")
 	build := exec.CommandContext(c.t.Context(), "go", "build", "-C", "../..", "-o", w.path, "./cmd/etcdsweep")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
