@@ -18,7 +18,7 @@ func BenchmarkWatchers(b *testing.B) {
 	}{
 		{"etcdsweep", func(ctx context.Context, c *control) error {
 			w := c.tool()
-			w.apply(w.plan("runaway", "-n", batch, "--job", "runaway"))
+			w.run(w.applying(w.plan("runaway", "-n", batch, "--job", "runaway"))...)
 			return nil
 		}},
 		{"127-in-a-transaction", func(ctx context.Context, c *control) error { return c.deleteTogether(ctx, 127) }},
