@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,7 +41,7 @@ type screen struct {
 	remote *control.Status // of a run in another process; nil for one in this
 	paced  *pace.Status    // nil before there is one
 	minute control.Minute
-	second time.Time // when the last second was added to the minute
+	second time.Time // the end of its last second
 }
 
 func newScreen(w io.Writer) *screen { return newScreenOn(w, movable(w)) }
@@ -57,27 +58,27 @@ func newScreenOn(w io.Writer, terminal bool) *screen {
 
 // rows are the lines that move.
 func (s *screen) rows(columns int) []row {
-	status := s.status()
+	status := s.status(nil)
 	return draw(&status, columns, s.look, time.Now())
 }
 
-// status returns what the lines that move are drawn from.
-func (s *screen) status() control.Status {
+// status returns what the lines that move are drawn from, with a pace that is newer than the one that was told last; nil for that.
+func (s *screen) status(paced *pace.Status) control.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now(time.Now())
+	return s.now(time.Now(), cmp.Or(paced, s.paced))
 }
 
-func (s *screen) now(now time.Time) control.Status {
+func (s *screen) now(now time.Time, paced *pace.Status) control.Status {
 	if s.remote != nil {
 		return *s.remote
 	}
-	status := control.Status{Pace: s.paced, Minute: s.minute.Clone()}
+	status := control.Status{Pace: paced, Minute: s.minute.Clone()}
 	if s.progress != nil {
 		status.Step, status.Waiting = s.step, s.note
 		s.progress.fill(&status, now)
 	}
-	if s.paced != nil && s.paced.State == pace.Paused { // nobody knows for how long
+	if paced != nil && paced.State == pace.Paused { // nobody knows for how long
 		status.ETASeconds = 0
 	}
 	if s.state != "" { // whoever is asked needs no more
@@ -122,7 +123,7 @@ func (s *screen) logNow() {
 	if now.Sub(s.logged) < logEvery {
 		return
 	}
-	status := s.now(now)
+	status := s.now(now, s.paced)
 	what := status.Step
 	if what == "" {
 		what = "waiting"
@@ -311,12 +312,23 @@ func (s *screen) keepPace(now pace.Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.paced = &now
-	if at := time.Now(); at.Sub(s.second) >= time.Second {
-		s.second = at
-		s.minute.Add(&now)
-	}
+	s.addSeconds(time.Now(), &now)
 	if s.progress != nil {
 		s.logNow()
+	}
+}
+
+// addSeconds adds to the minute what has passed of it, by whole seconds: what is told comes a little early or late.
+func (s *screen) addSeconds(at time.Time, now *pace.Status) {
+	first := at.Add(-time.Second)
+	if !s.second.IsZero() {
+		first = at.Add(-control.Seconds * time.Second)
+	}
+	if s.second.Before(first) {
+		s.second = first
+	}
+	for ; at.Sub(s.second) >= time.Second; s.second = s.second.Add(time.Second) {
+		s.minute.Add(now)
 	}
 }
 

@@ -16,7 +16,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"etcdsweep/plan/control"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 )
 
@@ -134,6 +136,41 @@ func TestScreenWatchesTheLease(t *testing.T) {
 			t.Errorf("%q", out.String())
 		}
 		s.close()
+	})
+}
+
+// The last minute has a value for each of its seconds, however late the pace tells of itself, and whoever looks at it.
+func TestMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := session{screen: newScreenOn(io.Discard, false)}
+		pacer := pace.New(pace.Defaults(), nil)
+		began := time.Now()
+		for i := range 41 { // 20 s by ticks of half a second, each a little late
+			time.Sleep(time.Until(began.Add(time.Duration(i)*500*time.Millisecond + time.Duration(i%3)*20*time.Millisecond)))
+			s.screen.observe(run.Paced{Status: pace.Status{Rate: float64(i)}})
+			for range 3 {
+				if status := s.status(pacer); status.Pace.Rate != 0 {
+					t.Fatalf("shows a pace that was told before: %+v", status.Pace)
+				}
+			}
+		}
+		if n := len(s.screen.minute.Rate); n < 20 || n > 21 {
+			t.Errorf("%d values for 20 s", n)
+		}
+		time.Sleep(30 * time.Second) // as a process does that is stopped
+		s.screen.observe(run.Paced{})
+		if n := len(s.screen.minute.Rate); n < 50 || n > 51 {
+			t.Errorf("%d values for 50 s", n)
+		}
+		time.Sleep(time.Hour)
+		s.status(pacer)
+		if n := len(s.screen.minute.Rate); n > 51 {
+			t.Error("to look at the minute changes it")
+		}
+		s.screen.observe(run.Paced{})
+		if n := len(s.screen.minute.Rate); n != control.Seconds {
+			t.Errorf("%d values for a minute", n)
+		}
 	})
 }
 

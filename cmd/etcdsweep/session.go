@@ -91,8 +91,8 @@ func (s *session) steer(ctx context.Context, pacer *pace.Pacer) {
 
 // status is what the screen shows, and the pace as it is now: whoever has given a word sees at once what came of it.
 func (s *session) status(pacer *pace.Pacer) control.Status {
-	s.screen.keepPace(pacer.Status())
-	status := s.screen.status()
+	paced := pacer.Status()
+	status := s.screen.status(&paced)
 	status.Command, status.Plan, status.PID = s.opened.Command, s.opened.Plan, s.opened.PID
 	return status
 }
