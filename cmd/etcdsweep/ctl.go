@@ -20,6 +20,7 @@ import (
 	"etcdsweep/durable"
 	"etcdsweep/plan"
 	"etcdsweep/plan/control"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 )
 
@@ -37,7 +38,8 @@ func newCtlCommand(s streams) *cobra.Command {
            command ends with the run's exit status. Ctrl-C ends the watching only
   pause    begin nothing more until resume; what is in flight finishes
   resume   go on, also after a pause that a lost member has caused
-  rate N   no more than N writes a second from now on, whatever --rate was
+  rate N   no more than N writes a second from now on, whatever --rate was; no more
+           than 100 if a member was down when the run began
   abort    end the run: what is in flight finishes, and the run exits with 4
 
 Who gave a word, and when, is in the run's journal and report. However a run ended, the
@@ -139,19 +141,30 @@ func (o *ctlOptions) run(ctx context.Context, path string, request control.Reque
 	return nil
 }
 
-// printWord says what comes of a word.
+// printWord says what comes of a word, by how the run stands after it.
 func printWord(w io.Writer, request control.Request, status *control.Status, dir *run.Dir) {
+	p := status.Pace
+	stands := p != nil && p.State == pace.Paused
+	if p != nil && p.State == pace.Ended && request.Word != control.WordStatus && request.Word != control.WordAbort {
+		fmt.Fprintln(w, "The run is ending already.")
+		return
+	}
 	switch request.Word {
 	case control.WordPause:
 		fmt.Fprintf(w, "Paused: what is in flight finishes, and nothing more is begun. To go on:\n  etcdsweep ctl %s resume\n", shellQuote(dir.Path))
 	case control.WordResume:
+		if stands {
+			fmt.Fprintf(w, "Resumed, but it stands still for another reason: %s\n", p.Reason)
+			return
+		}
 		fmt.Fprintln(w, "Resumed.")
 	case control.WordRate:
-		most := request.Rate
-		if status.Pace != nil {
-			most = status.Pace.Ceiling
+		most, why := request.Rate, ""
+		if p != nil && p.Ceiling < most {
+			why = fmt.Sprintf(", not %s: a member was down when the run began", perSecond(most))
+			most = p.Ceiling
 		}
-		fmt.Fprintf(w, "At most %s from now on.\n", perSecond(most))
+		fmt.Fprintf(w, "At most %s from now on%s.\n", perSecond(most), why)
 	case control.WordAbort:
 		fmt.Fprintln(w, "Aborted: what is in flight finishes. The command that began the run goes on with it.")
 	}

@@ -16,6 +16,7 @@ import (
 	"etcdsweep/plan"
 	"etcdsweep/plan/control"
 	"etcdsweep/plan/journal"
+	"etcdsweep/plan/pace"
 	"etcdsweep/plan/run"
 )
 
@@ -136,5 +137,32 @@ func TestARunThatIsSlowToAnswer(t *testing.T) {
 	}
 	if err := server.Close(control.Ended{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is answered to a word is what has come of it.
+func TestPrintWord(t *testing.T) {
+	paused := pace.Status{State: pace.Paused, Ceiling: 250, Reason: "member m3 unreachable"}
+	for _, test := range []struct {
+		request control.Request
+		pace    *pace.Status
+		want    string
+	}{
+		{control.Request{Word: control.WordResume}, &pace.Status{State: pace.Running, Ceiling: 500}, "Resumed.\n"},
+		{control.Request{Word: control.WordResume}, nil, "Resumed.\n"},
+		{control.Request{Word: control.WordResume}, &paused, "Resumed, but it stands still for another reason: member m3 unreachable\n"},
+		{control.Request{Word: control.WordResume}, &pace.Status{State: pace.Ended}, "The run is ending already.\n"},
+		{control.Request{Word: control.WordRate, Rate: 0.04}, &pace.Status{State: pace.Running, Ceiling: 0.04}, "At most 0.04/s from now on.\n"},
+		{control.Request{Word: control.WordRate, Rate: 250}, &paused, "At most 250/s from now on.\n"},
+		{
+			control.Request{Word: control.WordRate, Rate: 500}, &pace.Status{State: pace.Running, Ceiling: 100},
+			"At most 100/s from now on, not 500/s: a member was down when the run began.\n",
+		},
+	} {
+		var out strings.Builder
+		printWord(&out, test.request, &control.Status{Pace: test.pace}, nil)
+		if out.String() != test.want {
+			t.Errorf("%+v, %+v: %q, want %q", test.request, test.pace, out.String(), test.want)
+		}
 	}
 }

@@ -140,8 +140,11 @@ func progressPieces(s *control.Status) []piece {
 }
 
 func perSecond(rate float64) string {
-	if rate >= 100 || rate == math.Trunc(rate) {
+	switch {
+	case rate >= 100, rate == math.Trunc(rate):
 		return count(int64(math.Round(rate))) + "/s"
+	case rate < 1:
+		return fmt.Sprintf("%.2g/s", rate)
 	}
 	return fmt.Sprintf("%.1f/s", rate)
 }
@@ -164,8 +167,11 @@ func whySlow(s *control.Status, now time.Time) string {
 	case pace.Paused:
 		return fmt.Sprintf("standing still for %s: %s", max(now.Sub(p.Since), 0).Round(time.Second), p.Reason)
 	case pace.Holding:
-		if p.Ceiling > 0 {
+		switch {
+		case p.Allowed < p.Ceiling:
 			return fmt.Sprintf("below %s: %s", perSecond(p.Ceiling), p.Reason)
+		case p.Ceiling > 0:
+			return fmt.Sprintf("held at %s: %s", perSecond(p.Ceiling), p.Reason)
 		}
 	case pace.Ended:
 		if p.By != "" {

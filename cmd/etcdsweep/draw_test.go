@@ -67,6 +67,15 @@ func TestDraw(t *testing.T) {
 				"below 500/s: p95 14 ms > 9 ms\n",
 		},
 		{
+			"held where it may not rise", step(func(s *control.Status) {
+				s.Pace = with(func(p *pace.Status) { p.State, p.Reason = pace.Holding, "p95 9 ms > 8.4 ms" })
+			}),
+			"pods        4,512/10,063  44%  312/s of 500/s  p95 4.2/5.6 ms  ETA 18s\n" +
+				"            held at 500/s: p95 9 ms > 8.4 ms\n",
+			"pods  4,512/10,063  44%  312/s  ETA 18s\n" +
+				"held at 500/s: p95 9 ms > 8.4 ms\n",
+		},
+		{
 			"paused", step(func(s *control.Status) {
 				s.PerSecond, s.ETASeconds = 2, 0
 				s.Pace = with(func(p *pace.Status) {
