@@ -42,7 +42,7 @@ const (
 	firstPageKeys       = 500 // until the size of a value is known
 	minPageKeys         = 50
 
-	maxIdleRounds  = 3 // in which no endpoint has brought a key, after a first one
+	maxIdleRounds  = 5 // in which no endpoint has brought a key, after a first one: some eight seconds
 	firstRoundWait = 250 * time.Millisecond
 )
 
@@ -138,12 +138,17 @@ type scan struct {
 }
 
 // run reads to the end of the range, from one endpoint after the other as they fail. It goes round them again, after a
-// while, until several rounds have brought nothing: an election costs a second, a sweep must not end for it.
+// while, until several rounds have brought nothing: an election costs a second, a sweep must not end for it. Before each round it
+// asks whether it may read, and whoever lets it wait, because nobody answers, decides how long that may last.
 func (s *scan) run(ctx context.Context) error {
-	if err := s.client.hold.read(ctx, 0); err != nil {
-		return err
-	}
 	for idle := 0; ; idle++ {
+		asked := time.Now()
+		if err := s.client.hold.read(ctx, 0); err != nil {
+			return err
+		}
+		if time.Since(asked) > firstRoundWait {
+			idle = 0
+		}
 		var failed []error
 		before, began := s.keys, time.Now()
 		for _, endpoint := range s.client.order(ctx) {

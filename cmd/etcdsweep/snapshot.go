@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
@@ -17,6 +18,7 @@ import (
 	"etcdsweep/plan/control"
 	"etcdsweep/plan/journal"
 	"etcdsweep/plan/pace"
+	"etcdsweep/plan/run"
 )
 
 func newSnapshotCommand(s streams) *cobra.Command {
@@ -201,23 +203,62 @@ func openSnapshot(path string, info snapshot.Info) (*snapshotFile, error) {
 // spareBytes stay free beside a snapshot: etcd's own data may be on the same disk, and etcd stops when that is full.
 const spareBytes = 256 << 20
 
-// snapshotTries is how many members are asked for a snapshot, one after the other.
-const snapshotTries = 3
+const (
+	snapshotTries = 6                // to get a snapshot, from one member or the other
+	pausedStream  = 30 * time.Second // that a stream may stand still for a pause
+)
+
+// errPausedStream gives up a stream because the run stands still. For as long as one is open the member keeps what it had at its
+// beginning, and cannot use again what was freed since: its database grows towards its quota.
+var errPausedStream = errors.New("the run stands still")
 
 // saveSnapshot streams a snapshot from the member that bears it best, and opens it; from another one if that is lost on the
-// way. The caller closes the file.
+// way. While the run stands still it waits, and begins anew. The caller closes the file.
 func saveSnapshot(ctx context.Context, client *etcdops.Client, pacer *pace.Pacer, path string, minRevision int64, progress func(done, total int64)) (*snapshotFile, error) {
-	for try := 1; ; try++ {
-		member, err := client.SnapshotSource(ctx, minRevision)
-		if err != nil {
+	for failures := 0; ; {
+		if err := pacer.Reads(ctx, 0); err != nil {
 			return nil, err
 		}
-		file, err := saveFrom(ctx, client, member, pacer, path, minRevision, progress)
-		lost, ok := errors.AsType[*etcdops.EndpointError](err)
-		if !ok || !lost.Gone() || ctx.Err() != nil || try == snapshotTries {
-			return file, err
+		member, err := client.SnapshotSource(ctx, minRevision)
+		if err == nil {
+			var file *snapshotFile
+			if file, err = saveFrom(ctx, client, member, pacer, path, minRevision, progress); err == nil {
+				return file, nil
+			}
+		}
+		switch {
+		case ctx.Err() == nil && errors.Is(err, errPausedStream):
+			continue
+		case ctx.Err() != nil || !unanswered(err):
+			return nil, err
+		}
+		if failures++; failures == snapshotTries {
+			return nil, run.Unhealthy(err)
+		}
+		if !run.Wait(ctx, run.Patience(failures)) {
+			return nil, run.ErrInterrupted
 		}
 	}
+}
+
+// unanswered reports whether an error says that nobody has answered, rather than what was answered.
+func unanswered(err error) bool {
+	lost, ok := errors.AsType[*etcdops.EndpointError](err)
+	return ok && lost.Gone() || etcdops.NoAnswer(err)
+}
+
+// paceStream holds a snapshot's stream up, but not for the whole of a long pause.
+func paceStream(ctx context.Context, pacer *pace.Pacer, bytes int) error {
+	limited, cancel := context.WithTimeout(ctx, pausedStream)
+	defer cancel()
+	err := pacer.Snapshot(limited, bytes)
+	switch {
+	case err == nil || ctx.Err() != nil || limited.Err() == nil:
+		return err
+	case pacer.Status().State == pace.Paused:
+		return errPausedStream
+	}
+	return pacer.Snapshot(ctx, bytes) // it is only slow
 }
 
 func saveFrom(ctx context.Context, client *etcdops.Client, member etcdops.Member, pacer *pace.Pacer, path string, minRevision int64, progress func(done, total int64)) (*snapshotFile, error) {
@@ -231,7 +272,7 @@ func saveFrom(ctx context.Context, client *etcdops.Client, member etcdops.Member
 	defer stream.Close()
 	info, err := snapshot.Save(ctx, stream, path, snapshot.Options{
 		Progress: func(bytes int64) { progress(bytes, member.DBSize) },
-		Pace:     pacer.Snapshot,
+		Pace:     func(ctx context.Context, bytes int) error { return paceStream(ctx, pacer, bytes) },
 	})
 	if err != nil {
 		return nil, err

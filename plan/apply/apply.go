@@ -111,7 +111,8 @@ type sweeper struct {
 	rounds int        // of looking for newcomers in a whole namespace
 	stays  bool       // the namespace that was planned whole is not empty
 
-	opened  bool // this attempt stands in the journal
+	opened  bool            // this attempt stands in the journal
+	early   []journal.Frame // of the pace, from before it did
 	history *journal.History
 	report  Report
 }

@@ -86,8 +86,13 @@ func (r *sweeper) begin() (err error) {
 	}
 	r.mu.Lock()
 	r.opened = true
+	early := r.early
 	r.mu.Unlock()
-	return r.note(journal.Frame{Opened: &r.Opened})
+	err = r.note(journal.Frame{Opened: &r.Opened})
+	for _, frame := range early {
+		err = firstError(err, r.note(frame))
+	}
+	return err
 }
 
 // openArchive makes the archive, or opens the one of earlier attempts.
@@ -129,17 +134,24 @@ func (r *sweeper) inDoubt(key string) bool {
 
 // note writes a frame to the journal, and to the history. The history has it whatever the error.
 func (r *sweeper) note(frame journal.Frame) error {
-	frame.At = r.Now().UTC()
+	if frame.At.IsZero() {
+		frame.At = r.Now().UTC()
+	}
 	r.mu.Lock()
 	r.history.Add(&frame)
 	r.mu.Unlock()
 	return r.journal.Append(frame)
 }
 
-// notePause writes down a pause, once there is a journal. If it cannot be written to, the next page cannot either.
+// notePause writes down a pause, or what was said to the run, as soon as there is a journal. If it cannot be written to, the next
+// page cannot either.
 func (r *sweeper) notePause(frame journal.Frame) {
 	r.mu.Lock()
 	opened := r.opened
+	if !opened {
+		frame.At = r.Now().UTC()
+		r.early = append(r.early, frame)
+	}
 	r.mu.Unlock()
 	if opened {
 		_ = r.note(frame)

@@ -51,7 +51,12 @@ func (r *sweeper) watchBirths(ctx context.Context) (*births, error) {
 		gone = max(gone, revision)
 	}
 	if gone == 0 { // no root went, as far as is known
-		newest, err := run.Retry(ctx, func(ctx context.Context) (int64, error) { return r.Cluster.Revision(ctx, r.Plan.Header.Prefix+"/") })
+		newest, err := run.Retry(ctx, func(ctx context.Context) (int64, error) {
+			if err := r.Pace.Reads(ctx, 0); err != nil {
+				return 0, err
+			}
+			return r.Cluster.Revision(ctx, r.Plan.Header.Prefix+"/")
+		})
 		if err != nil {
 			return b, err
 		}

@@ -77,8 +77,9 @@ type undoer struct {
 	controllers *controllers.Watch
 	moves       int64 // that it had seen when preflight judged that kube-controller-manager stands still
 
-	mu      sync.Mutex // guards history, report, begun, and calls of Observe
-	begun   bool       // there is a journal
+	mu      sync.Mutex      // guards history, report, begun, and calls of Observe
+	begun   bool            // there is a journal
+	early   []journal.Frame // of the pace, from before there was
 	history *journal.History
 	report  Report
 }
@@ -202,9 +203,12 @@ func (u *undoer) begin() (err error) {
 	}
 	u.mu.Lock()
 	u.begun = true
+	early := u.early
 	u.mu.Unlock()
-	if err := u.note(journal.Frame{Opened: &u.Opened}); err != nil {
-		return err
+	for _, frame := range append([]journal.Frame{{Opened: &u.Opened}}, early...) {
+		if err := u.note(frame); err != nil {
+			return err
+		}
 	}
 	sight := u.controllers.Sight()
 	return u.note(journal.Frame{Controllers: &journal.Controllers{Key: sight.Key, Holder: sight.Holder, Moving: sight.Moves > 0}})
@@ -218,17 +222,24 @@ func (u *undoer) handled() int64 {
 
 // note writes a frame to the journal, and to the history. The history has it whatever the error.
 func (u *undoer) note(frame journal.Frame) error {
-	frame.At = u.Now().UTC()
+	if frame.At.IsZero() {
+		frame.At = u.Now().UTC()
+	}
 	u.mu.Lock()
 	u.history.Add(&frame)
 	u.mu.Unlock()
 	return u.journal.Append(frame)
 }
 
-// notePause writes down a pause, once there is a journal. If it cannot be written to, the next page cannot either.
+// notePause writes down a pause, or what was said to the undo, as soon as there is a journal. If it cannot be written to, the next
+// page cannot either.
 func (u *undoer) notePause(frame journal.Frame) {
 	u.mu.Lock()
 	begun := u.begun
+	if !begun {
+		frame.At = u.Now().UTC()
+		u.early = append(u.early, frame)
+	}
 	u.mu.Unlock()
 	if begun {
 		_ = u.note(frame)
