@@ -19,6 +19,9 @@ type cluster struct {
 // Facts gathers what preflight looks at.
 func (c cluster) Facts(ctx context.Context) (run.Facts, error) {
 	status, err := c.Status(ctx)
+	if etcdops.NoAnswer(err) {
+		return run.Facts{}, run.Unhealthy(err)
+	}
 	if err != nil {
 		return run.Facts{}, err
 	}

@@ -51,12 +51,7 @@ func (r *sweeper) watchBirths(ctx context.Context) (*births, error) {
 		gone = max(gone, revision)
 	}
 	if gone == 0 { // no root went, as far as is known
-		newest, err := run.Retry(ctx, func(ctx context.Context) (int64, error) {
-			if err := r.Pace.Reads(ctx, 0); err != nil {
-				return 0, err
-			}
-			return r.Cluster.Revision(ctx, r.Plan.Header.Prefix+"/")
-		})
+		newest, err := run.Retry(ctx, r.Pace, func(ctx context.Context) (int64, error) { return r.Cluster.Revision(ctx, r.Plan.Header.Prefix+"/") })
 		if err != nil {
 			return b, err
 		}
@@ -179,14 +174,9 @@ func (b *births) told(prefix string) int64 {
 	return b.seen[prefix]
 }
 
-// get reads a key, when the run does not stand still.
-func (r *sweeper) get(key string) func(context.Context) (*decode.Record, error) {
-	return func(ctx context.Context) (*decode.Record, error) {
-		if err := r.Pace.Reads(ctx, 0); err != nil {
-			return nil, err
-		}
-		return r.Cluster.Get(ctx, key)
-	}
+// get reads a key.
+func (r *sweeper) get(ctx context.Context, key string) (*decode.Record, error) {
+	return run.Retry(ctx, r.Pace, func(ctx context.Context) (*decode.Record, error) { return r.Cluster.Get(ctx, key) })
 }
 
 // lookForRoots reads the roots' keys: a watch may have missed one that was made again.
@@ -195,7 +185,7 @@ func (r *sweeper) lookForRoots(ctx context.Context) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	records, err := run.Retry(ctx, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, keys) })
+	records, err := run.Retry(ctx, r.Pace, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, keys) })
 	if err != nil {
 		return err
 	}
@@ -222,7 +212,7 @@ func (r *sweeper) lookForBirths(ctx context.Context) error {
 			if key.CreateRevision <= revision {
 				continue
 			}
-			record, err := run.Retry(ctx, r.get(key.Key))
+			record, err := r.get(ctx, key.Key)
 			if err != nil {
 				return err
 			}

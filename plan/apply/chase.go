@@ -63,7 +63,7 @@ func (r *sweeper) resolveNewcomers(ctx context.Context) error {
 	if len(doubt) == 0 {
 		return nil
 	}
-	records, err := run.Retry(ctx, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, doubt) })
+	records, err := run.Retry(ctx, r.Pace, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, doubt) })
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (r *sweeper) sameNamespace(ctx context.Context) error {
 	if whole == nil {
 		return nil
 	}
-	record, err := run.Retry(ctx, r.get(whole.Key(r.Plan.Header.Prefix)))
+	record, err := r.get(ctx, whole.Key(r.Plan.Header.Prefix))
 	if err != nil || record == nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (r *sweeper) sameNamespace(ctx context.Context) error {
 
 // contents returns where the namespace has anything, owners first.
 func (r *sweeper) contents(ctx context.Context) ([]plan.Place, error) {
-	places, err := run.Retry(ctx, func(ctx context.Context) ([]plan.Place, error) {
+	places, err := run.Retry(ctx, r.Pace, func(ctx context.Context) ([]plan.Place, error) {
 		contents, err := plan.ReadContents(ctx, r.Cluster, r.Plan.Header.Prefix, r.selection.Whole)
 		if err != nil {
 			return nil, err

@@ -199,7 +199,7 @@ func (r *sweeper) read(ctx context.Context, candidates []candidate) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	records, err := run.Retry(ctx, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, keys) })
+	records, err := run.Retry(ctx, r.Pace, func(ctx context.Context) ([]*decode.Record, error) { return r.Cluster.GetAll(ctx, keys) })
 	if err != nil {
 		return err
 	}

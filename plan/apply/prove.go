@@ -138,7 +138,7 @@ func (r *sweeper) warnOfUnproved(all []plan.KeptOut) {
 }
 
 func (r *sweeper) proveDrifted(ctx context.Context, entry *plan.Entry, proof *journal.Proof, mu *sync.Mutex) error {
-	current, err := run.Retry(ctx, r.get(entry.Key))
+	current, err := r.get(ctx, entry.Key)
 	if err != nil {
 		return err
 	}

@@ -8,11 +8,15 @@ import (
 	"time"
 
 	"etcdsweep/decode"
+	"etcdsweep/plan/pace"
 )
 
 const (
 	maxTries  = 6 // requests without an answer before a run stops
 	firstWait = 50 * time.Millisecond
+
+	leastTrying = 5 * time.Second // of reads that fail: the pace knows of an outage after half as long
+	longHeld    = time.Second     // by which a run that stood still is told from one whose turn it was not
 
 	silenceEvery = 5 * time.Second
 )
@@ -98,11 +102,20 @@ func (w *Writes) tell(err error) {
 	}
 }
 
-// Retry makes a read until it is answered, or until it is refused, ctx ends, or too many tries have failed.
-func Retry[T any](ctx context.Context, read func(ctx context.Context) (T, error)) (T, error) {
-	for try := 1; ; try++ {
-		answer, err := read(ctx)
-		if err == nil {
+// Retry makes a read until it is answered, or until it is refused, ctx ends, or too many tries have failed. No try is made while
+// the run stands still. Tries that fail at once go on until the pace knows of an outage: how long that may last it decides, and
+// behind it they count anew.
+func Retry[T any](ctx context.Context, pacer *pace.Pacer, read func(ctx context.Context) (T, error)) (answer T, err error) {
+	try, began := 0, time.Now()
+	for {
+		asked := time.Now()
+		if pacer.Reads(ctx, 0) != nil {
+			return answer, ErrInterrupted
+		}
+		if now := time.Now(); now.Sub(asked) >= longHeld {
+			try, began = 0, now
+		}
+		if answer, err = read(ctx); err == nil {
 			return answer, nil
 		}
 		if ctx.Err() != nil {
@@ -111,10 +124,10 @@ func Retry[T any](ctx context.Context, read func(ctx context.Context) (T, error)
 		if notDone, temporary := refusal(err); notDone && !temporary {
 			return answer, err
 		}
-		if try == maxTries {
+		if try++; try >= maxTries && time.Since(began) >= leastTrying {
 			return answer, Unhealthy(err)
 		}
-		if !Wait(ctx, backOff(try)) {
+		if !Wait(ctx, backOff(min(try, maxTries))) {
 			return answer, ErrInterrupted
 		}
 	}

@@ -85,7 +85,7 @@ func (u *undoer) checkLive(ctx context.Context, r *refusals) error {
 	var err error
 	if len(u.survey.starting) > 0 {
 		if nodes, err = plan.WatchNodes(ctx, u.Cluster, u.Plan.Header.Prefix); err != nil {
-			return err
+			return run.Unhealthy(err)
 		}
 	}
 	if err := u.checkNamespaces(ctx, r); err != nil {
@@ -98,10 +98,11 @@ func (u *undoer) checkLive(ctx context.Context, r *refusals) error {
 		return err
 	}
 	states, err := nodes.Finish(ctx, u.LeaseDuration)
-	if err == nil {
-		u.warnOfStarts(states)
+	if err != nil {
+		return run.Unhealthy(err)
 	}
-	return err
+	u.warnOfStarts(states)
+	return nil
 }
 
 func (u *undoer) checkAlarms(r *refusals, facts *run.Facts) {
@@ -289,7 +290,7 @@ func (u *undoer) warnOfArchive() {
 func (u *undoer) getAll(ctx context.Context, keys []string) ([]*decode.Record, error) {
 	var all []*decode.Record
 	for page := range slices.Chunk(keys, pageKeys) {
-		records, err := run.Retry(ctx, func(ctx context.Context) ([]*decode.Record, error) { return u.Cluster.GetAll(ctx, page) })
+		records, err := run.Retry(ctx, u.Pace, func(ctx context.Context) ([]*decode.Record, error) { return u.Cluster.GetAll(ctx, page) })
 		if err != nil {
 			return nil, err
 		}

@@ -257,7 +257,7 @@ func (u *undoer) lease(ctx context.Context, old int64) (*lease, error) {
 	case granted || u.DryRun:
 		l.now = id
 	default:
-		if l.now, err = run.Retry(ctx, func(ctx context.Context) (int64, error) { return u.Cluster.GrantLease(ctx, left) }); err != nil {
+		if l.now, err = run.Retry(ctx, u.Pace, func(ctx context.Context) (int64, error) { return u.Cluster.GrantLease(ctx, left) }); err != nil {
 			return nil, err
 		}
 		if err := u.note(journal.Frame{Lease: &journal.Lease{Old: old, New: l.now, Seconds: left.Seconds()}}); err != nil {
@@ -270,7 +270,7 @@ func (u *undoer) lease(ctx context.Context, old int64) (*lease, error) {
 
 // leaseLeft returns how long a lease has to go, 0 if it has expired.
 func (u *undoer) leaseLeft(ctx context.Context, id int64) (time.Duration, error) {
-	return run.Retry(ctx, func(ctx context.Context) (time.Duration, error) {
+	return run.Retry(ctx, u.Pace, func(ctx context.Context) (time.Duration, error) {
 		left, found, err := u.Cluster.LeaseLeft(ctx, id)
 		if !found {
 			left = 0
