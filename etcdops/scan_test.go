@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -248,6 +249,39 @@ func TestScanMovesToAnotherEndpoint(t *testing.T) {
 	}
 	if seen != 3000 {
 		t.Errorf("%d keys, want 3000", seen)
+	}
+}
+
+// A scan whose cluster is gone asks before each round whether it may read: whoever holds it up until the cluster is back has lost
+// nothing.
+func TestScanIsHeldUpInAnOutage(t *testing.T) {
+	cluster, _ := scanned(t, lab.Config{NoFsync: true}, 600, 10_000)
+	client := connect(t, credentials(cluster))
+	var down atomic.Bool
+	client.HoldReads(func(ctx context.Context, bytes int) error {
+		if bytes > 0 || !down.CompareAndSwap(true, false) {
+			return nil
+		}
+		return cluster.StartMember(ctx, 0)
+	})
+	seen, struck := 0, false
+	for record, err := range client.ScanWith(t.Context(), scannedPrefix, etcdops.ScanOptions{NoStream: true, PageKeys: 100}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("%s%05d", scannedPrefix, seen); record.Key != want {
+			t.Fatalf("%s, want %s", record.Key, want)
+		}
+		if seen++; seen == 150 {
+			if err := cluster.KillMember(0); err != nil {
+				t.Fatal(err)
+			}
+			struck = true
+			down.Store(true)
+		}
+	}
+	if seen != 600 || !struck || down.Load() {
+		t.Errorf("%d keys, want 600; held up: %v", seen, !down.Load())
 	}
 }
 

@@ -36,7 +36,8 @@ func newCtlCommand(s streams) *cobra.Command {
   status   how far it is, how fast it goes and may go, and why
   watch    the screen of the run, for whoever lost theirs, until it ends; then this
            command ends with the run's exit status. Ctrl-C ends the watching only
-  pause    begin nothing more until resume; what is in flight finishes
+  pause    begin nothing more until resume; what is in flight finishes, but a snapshot
+           is given up after 30 s, and begun anew: while it lasts etcd's file grows
   resume   go on, also after a pause that a lost member has caused
   rate N   no more than N writes a second from now on, whatever --rate was; no more
            than 100 if a member was down when the run began

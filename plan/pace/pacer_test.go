@@ -286,6 +286,24 @@ func TestReadsRaiseNoWrites(t *testing.T) {
 	})
 }
 
+// A snapshot is over in a bounded time, unless somebody has asked for less from the beginning.
+func TestLeastSnapshotRate(t *testing.T) {
+	for full, want := range map[float64]int{8 << 20: 40, 1 << 20: 10} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := Defaults()
+			cfg.SnapshotRate = full
+			p, ctx := started(t, cfg, healthy(), Hooks{})
+			if err := p.SetRate("alice", 1); err != nil {
+				t.Fatal(err)
+			}
+			read(t, ctx, time.Second, p.Snapshot) // what was saved up
+			if n := read(t, ctx, 10*time.Second, p.Snapshot); n < want-2 || n > want+2 {
+				t.Errorf("%d MiB in 10 s of %g a second, want about %d", n, full, want)
+			}
+		})
+	}
+}
+
 // A resumed run begins as it began at first: what somebody says raises nothing.
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

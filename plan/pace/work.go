@@ -122,7 +122,7 @@ func (p *Pacer) adopt(d Decision) {
 	}
 	p.slots.resize(int(math.Ceil(part * float64(p.cfg.Concurrency))))
 	p.scan.limiter.SetLimit(bytesPerSecond(p.cfg.ScanRate, &d))
-	p.snapshot.limiter.SetLimit(bytesPerSecond(p.cfg.SnapshotRate, &d))
+	p.snapshot.limiter.SetLimit(max(bytesPerSecond(p.cfg.SnapshotRate, &d), rate.Limit(min(p.cfg.SnapshotRate, leastSnapshotRate))))
 	if before.State == Paused {
 		p.pauses.end()
 		close(p.open)
