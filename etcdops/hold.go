@@ -13,7 +13,8 @@ type hold struct{ hook atomic.Pointer[ReadHook] }
 type ReadHook func(ctx context.Context, bytes int) error
 
 // HoldReads slows the client's scans and its reads of many keys from now on, nil no more. Each calls the hook before its
-// first request, for no bytes, and then for each page: a hook that waits pauses it. Reads of one key are never held up, and
+// first request, for no bytes, and then for each page: a hook that waits pauses it. A scan that no endpoint has answered calls it for
+// no bytes again before it goes round them once more, so that one that waits through an outage is not ended by it. Reads of one key are never held up, and
 // a snapshot has a hook of its own (package snapshot, Options.Pace).
 func (c *Client) HoldReads(hook ReadHook) {
 	c.hold.hook.Store(&hook)

@@ -256,7 +256,9 @@ func TestScanMovesToAnotherEndpoint(t *testing.T) {
 // nothing.
 func TestScanIsHeldUpInAnOutage(t *testing.T) {
 	cluster, _ := scanned(t, lab.Config{NoFsync: true}, 600, 10_000)
-	client := connect(t, credentials(cluster))
+	cfg := credentials(cluster)
+	cfg.CommandTimeout /= 5
+	client := connect(t, cfg)
 	var down atomic.Bool
 	client.HoldReads(func(ctx context.Context, bytes int) error {
 		if bytes > 0 || !down.CompareAndSwap(true, false) {

@@ -1,8 +1,10 @@
 package sweep_test
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"etcdsweep/plan/apply"
@@ -50,6 +52,40 @@ func TestPaused(t *testing.T) {
 		t.Errorf("pauses %+v, %g s", report.Pauses, report.PausedSeconds)
 	}
 	onlyGone(t, before, w.state(), keys(t, p))
+}
+
+// slowToStart is a cluster that does something before it says how it is.
+type slowToStart struct {
+	live
+	first func()
+}
+
+func (s slowToStart) Facts(ctx context.Context) (run.Facts, error) {
+	s.first()
+	return s.live.Facts(ctx)
+}
+
+// What was said to a run before it had a journal is in its report, as everything that is said later.
+func TestToldEarly(t *testing.T) {
+	w, _, p := incident(t, 20)
+	cfg := w.config(p)
+	pacer := paced(&cfg)
+	heard := make(chan struct{})
+	var once sync.Once
+	cfg.Observe = func(event run.Event) {
+		if e, ok := event.(run.Paced); ok && e.Ceiling == 100 {
+			once.Do(func() { close(heard) })
+		}
+	}
+	cfg.Cluster = slowToStart{w.live(p), func() {
+		must(t, pacer.SetRate("alice", 100))
+		<-heard
+	}}
+	report, err := apply.Run(t.Context(), cfg)
+	must(t, err)
+	if len(report.Told) != 1 || report.Told[0].Word != "rate 100" || report.Told[0].By != "alice" || report.Told[0].At.IsZero() {
+		t.Errorf("told %+v", report.Told)
+	}
 }
 
 // A run that is ended at any step stops, as one does for the cluster's health, and goes on by the same command.
