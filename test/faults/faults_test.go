@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -10,7 +11,8 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"etcdsweep/plan/apply"
+	"etcdsweep/plan/control"
+	"etcdsweep/plan/run"
 )
 
 // allVariable makes the test strike with all faults, not only with those that differ most.
@@ -22,15 +24,26 @@ type fault struct {
 	quick bool // one of those that differ most
 	args  []string
 	alone bool // the tool is told of the leader only
+	at    moment
 
-	// before strikes before the apply begins. strike strikes when a third of the pods is gone, and returns what mends it,
-	// which is called once the run stands still; or once it has ended, if it has an exit status.
+	// before strikes before the apply begins. strike strikes at the moment, and returns what mends it, which is called once the run
+	// stands still; or once it has ended, if it has an exit status.
 	before func(w *world)
 	strike func(w *world) (mend func())
 
 	reason string // expression for what the report says of why it stood still, or why it ended; of what was said, if it did neither
 	exit   int    // of the attempt that was struck; after another status than 0 another attempt follows
 }
+
+// moment is when a fault strikes.
+type moment int
+
+const (
+	amongPods      moment = iota // when a third of the pods is gone
+	inSnapshot                   // while it is streamed
+	amongNewcomers               // when a third of them is gone
+	inUndo                       // when a third of the pods is back
+)
 
 func faults() []fault {
 	return []fault{
@@ -93,6 +106,41 @@ func faults() []fault {
 			},
 		},
 		{
+			name: "leader killed and back in the snapshot", quick: true, at: inSnapshot, args: []string{"--snapshot-rate", "2MiB"}, reason: "unreachable|leader|election",
+			strike: func(w *world) func() {
+				killed := w.kill(w.leader())
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
+			name: "all killed and back in the snapshot", at: inSnapshot, args: []string{"--snapshot-rate", "2MiB"}, reason: "quorum|unreachable",
+			strike: func(w *world) func() {
+				killed := w.kill(0, 1, 2)
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
+			name: "two of three killed and back among the newcomers", quick: true, at: amongNewcomers, reason: "quorum|unreachable",
+			strike: func(w *world) func() {
+				killed := w.kill(w.followers()...)
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
+			name: "all killed and back in an undo", quick: true, at: inUndo, reason: "quorum|unreachable",
+			strike: func(w *world) func() {
+				killed := w.kill(0, 1, 2)
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
+			name: "majority gone for too long in an undo", at: inUndo, args: []string{"--critical-after", "2s"}, exit: 4, reason: "quorum",
+			strike: func(w *world) func() {
+				killed := w.kill(w.followers()...)
+				return func() { w.restart(killed...) }
+			},
+		},
+		{
 			name: "corrupt", quick: true, exit: 4, reason: "CORRUPT",
 			strike: func(w *world) func() {
 				member := w.corrupt(etcdserverpb.AlarmRequest_ACTIVATE, 0)
@@ -118,7 +166,7 @@ func faults() []fault {
 	}
 }
 
-// Whatever happens to the members in the middle of an apply, nothing is lost, and nothing goes that was not planned.
+// Whatever happens to the members in the middle of an apply or an undo, nothing is lost, and nothing goes that was not planned.
 func TestFaults(t *testing.T) {
 	ground := prepare(t)
 	for _, f := range faults() {
@@ -136,6 +184,10 @@ func (f *fault) test(w *world) {
 	t := w.t
 	before, revision := w.state()
 	p := w.plan()
+	if f.at == amongNewcomers {
+		w.addNewcomers(p)
+		before, revision = w.state()
+	}
 	if f.before != nil {
 		f.before(w)
 	}
@@ -143,39 +195,57 @@ func (f *fault) test(w *world) {
 	if f.alone {
 		args = append(args, "--endpoints", w.lab.Endpoints()[w.leader()])
 	}
-	a := w.apply(p, args...)
+	begin := w.apply
+	began := revision
+	if f.at == inUndo {
+		w.apply(p).end(0)
+		begin, began = w.undo, revision+p.Trailer.Entries
+	}
+	a := begin(p, args...)
 	var mend func()
 	if f.strike != nil {
-		a.deleted(revision, w.ground.pods/3)
+		switch f.at {
+		case inSnapshot:
+			w.sees(func(s *control.Status) bool { return s.Step == string(run.StepSnapshot) && s.Done > 0 })
+		case amongNewcomers:
+			a.wrote(began, w.ground.pods+len(w.newcomers)/3)
+		default:
+			a.wrote(began, w.ground.pods/3)
+		}
 		mend = f.strike(w)
 	}
-	struck := time.Now()
+	resumed := ""
 	if mend != nil && f.exit == 0 {
 		a.says("paused: ")
 		mend()
+		resumed = fmt.Sprintf("; the next write %.1f s after it was mended", a.next().Seconds())
 	}
-	report := a.end(f.exit)
-	f.told(t, report, a)
+	told := a.end(f.exit)
+	f.told(t, told, a)
 	if f.exit != 0 {
 		mend()
-		report = w.apply(p).end(0)
+		told = begin(p).end(0)
 	}
-	t.Logf("%s: stood still for %.1f s (%s); done %.1f s after it", f.name, report.PausedSeconds, reasons(report), time.Since(struck).Seconds())
-	w.nothingLost(p, before, revision)
+	t.Logf("%s: stood still for %.1f s (%s)%s", f.name, told.paused().Seconds(), reasons(told), resumed)
+	if f.at == inUndo {
+		w.allBack(p, before, began)
+	} else {
+		w.nothingLost(p, before, revision)
+	}
 }
 
 // told checks that the report says why the run stood still or ended, and that it did if it had to.
-func (f *fault) told(t *testing.T, report *apply.Report, a *attempt) {
+func (f *fault) told(t *testing.T, told *outcome, a *attempt) {
 	t.Helper()
 	why := regexp.MustCompile(f.reason)
 	switch {
 	case f.exit != 0:
-		if !why.MatchString(report.Error) {
-			t.Errorf("ended for %q, want %s", report.Error, why)
+		if !why.MatchString(told.Error) {
+			t.Errorf("ended for %q, want %s", told.Error, why)
 		}
-	case f.strike != nil && len(report.Pauses) > 0:
-		if !why.MatchString(reasons(report)) {
-			t.Errorf("stood still for %q, want %s", reasons(report), why)
+	case f.strike != nil && len(told.Pauses) > 0:
+		if !why.MatchString(reasons(told)) {
+			t.Errorf("stood still for %q, want %s", reasons(told), why)
 		}
 	default:
 		if !why.MatchString(a.said.String()) {
@@ -184,9 +254,9 @@ func (f *fault) told(t *testing.T, report *apply.Report, a *attempt) {
 	}
 }
 
-func reasons(report *apply.Report) string {
+func reasons(told *outcome) string {
 	var all []string
-	for _, pause := range report.Pauses {
+	for _, pause := range told.Pauses {
 		all = append(all, pause.Reason)
 	}
 	return strings.Join(all, "; ")

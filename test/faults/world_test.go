@@ -1,10 +1,7 @@
 package faults_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -24,7 +21,6 @@ import (
 	"etcdsweep/etcdops"
 	"etcdsweep/etcdops/snapshot"
 	"etcdsweep/plan"
-	"etcdsweep/plan/apply"
 	"etcdsweep/plan/archive"
 	"etcdsweep/plan/control"
 	"etcdsweep/plan/pace"
@@ -93,6 +89,8 @@ type world struct {
 	lab    *lab.Cluster
 	etcd   *clientv3.Client
 	dir    string // of state, plan and labs
+
+	newcomers []string // keys of pods that the Job has made since the plan
 }
 
 func (g *ground) start(t *testing.T) *world {
@@ -167,6 +165,27 @@ func (w *world) plan() *plan.File {
 	return p
 }
 
+// addNewcomers makes the Job have a third as many pods again.
+func (w *world) addNewcomers(p *plan.File) {
+	w.t.Helper()
+	for entry, err := range p.Entries(plan.StagePods) {
+		must(w.t, err)
+		n := len(w.newcomers)
+		if n == w.ground.pods/3 {
+			return
+		}
+		held, err := w.etcd.Get(w.t.Context(), entry.Key)
+		must(w.t, err)
+		name := entry.Key[strings.LastIndex(entry.Key, "/")+1:]
+		other := fmt.Sprintf("%s%05d", name[:len(name)-5], n)
+		value := strings.NewReplacer(name, other, entry.UID, fmt.Sprintf("%08d", n)+entry.UID[8:]).Replace(string(held.Kvs[0].Value))
+		key := strings.TrimSuffix(entry.Key, name) + other
+		_, err = w.etcd.Put(w.t.Context(), key, value)
+		must(w.t, err)
+		w.newcomers = append(w.newcomers, key)
+	}
+}
+
 // command is the tool, told of all members unless its arguments name some.
 func (w *world) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(w.t.Context(), w.ground.tool, args...)
@@ -179,66 +198,46 @@ func (w *world) command(args ...string) *exec.Cmd {
 // run is the directory of the plan's run.
 func (w *world) run(p *plan.File) *run.Dir { return run.DirOf(durable.OS(), w.dir, p) }
 
-// attempt is an apply under way.
-type attempt struct {
-	w    *world
-	plan *plan.File
-	cmd  *exec.Cmd
-	said bytes.Buffer
-	done chan error
-}
-
-func (w *world) apply(p *plan.File, args ...string) *attempt {
-	w.t.Helper()
-	a := &attempt{w: w, plan: p, done: make(chan error, 1)}
-	a.cmd = w.command(append([]string{"apply", p.Path(), "--confirm", p.ID, "--state-dir", w.dir,
-		"--rate", "250", "--start-rate", "250", "--min-rate", "100", "--baseline", "500ms", "--settle", "50ms", "--lease-duration", "100ms"}, args...)...)
-	a.cmd.Stdout, a.cmd.Stderr = &a.said, &a.said
-	must(w.t, a.cmd.Start())
-	go func() { a.done <- a.cmd.Wait() }()
-	return a
-}
-
-// deleted waits until so many pods are gone, counted by who is asked.
-func (a *attempt) deleted(from int64, n int) {
-	t := a.w.t
-	t.Helper()
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(t.Context()))
-	defer cancel()
-	seen := 0
-	for response := range a.w.etcd.Watch(ctx, "/registry/pods/", clientv3.WithPrefix(), clientv3.WithRev(from+1), clientv3.WithFilterPut()) {
-		must(t, response.Err())
-		if seen += len(response.Events); seen >= n {
-			return
-		}
-	}
-	t.Fatal("the watch ended")
-}
-
 // slowsDown waits until the run that is under way goes slower than it may, for a reason that an expression meets.
 func (w *world) slowsDown(reason string) {
 	w.t.Helper()
-	sockets, err := filepath.Glob(filepath.Join(w.dir, "runs", "*", "control"))
-	must(w.t, err)
-	if len(sockets) != 1 {
-		w.t.Fatalf("sockets of runs: %q", sockets)
-	}
 	why := regexp.MustCompile(reason)
-	var seen []string
-	for answer, err := range control.Watch(w.t.Context(), sockets[0]) {
+	w.sees(func(s *control.Status) bool {
+		p := s.Pace
+		return p != nil && p.State == pace.Holding && p.Allowed < p.Ceiling && why.MatchString(p.Reason)
+	})
+}
+
+// sees waits until the run that is under way shows what is wanted.
+func (w *world) sees(wanted func(*control.Status) bool) {
+	w.t.Helper()
+	var socket string
+	for tick := time.NewTicker(10 * time.Millisecond); socket == ""; <-tick.C {
+		sockets, err := filepath.Glob(filepath.Join(w.dir, "runs", "*", "control"))
 		must(w.t, err)
-		if answer.Status == nil || answer.Status.Pace == nil {
+		if len(sockets) > 1 || w.t.Context().Err() != nil {
+			w.t.Fatalf("sockets of runs: %q", sockets)
+		}
+		socket = strings.Join(sockets, "")
+	}
+	var seen []string
+	for answer, err := range control.Watch(w.t.Context(), socket) {
+		must(w.t, err)
+		if answer.Status == nil {
 			continue
 		}
-		p := answer.Status.Pace
-		if p.State == pace.Holding && p.Allowed < p.Ceiling && why.MatchString(p.Reason) {
+		if wanted(answer.Status) {
 			return
 		}
-		if told := fmt.Sprintf("%s at %g/s: %s", p.State, p.Allowed, p.Reason); !slices.Contains(seen, told) {
+		told := fmt.Sprintf("%s %d", answer.Status.Step, answer.Status.Done)
+		if p := answer.Status.Pace; p != nil {
+			told = fmt.Sprintf("%s %s at %g/s: %s", answer.Status.Step, p.State, p.Allowed, p.Reason)
+		}
+		if !slices.Contains(seen, told) {
 			seen = append(seen, told)
 		}
 	}
-	w.t.Fatalf("ended without %q:\n%s", reason, strings.Join(seen, "\n"))
+	w.t.Fatalf("ended without what was wanted:\n%s", strings.Join(seen, "\n"))
 }
 
 // deletesAtMost watches half of the pods go, and checks that no more than so many went in a second.
@@ -263,43 +262,6 @@ func (w *world) deletesAtMost(perSecond int) {
 		return
 	}
 	w.t.Fatal("the watch ended")
-}
-
-// says waits until the log of the run says something, and fails if the run ends before.
-func (a *attempt) says(words string) {
-	t := a.w.t
-	t.Helper()
-	log := a.w.run(a.plan).Log()
-	for tick := time.NewTicker(50 * time.Millisecond); ; {
-		text, err := os.ReadFile(log)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(text), words) {
-			return
-		}
-		select {
-		case <-tick.C:
-		case err := <-a.done:
-			a.done <- err
-			t.Fatalf("ended without %q: %v\n%s", words, err, &a.said)
-		}
-	}
-}
-
-// end waits for the end, and returns the report. The exit status must be this one.
-func (a *attempt) end(status int) *apply.Report {
-	t := a.w.t
-	t.Helper()
-	err := <-a.done
-	if got := a.cmd.ProcessState.ExitCode(); got != status {
-		t.Fatalf("exit status %d, want %d: %v\n%s", got, status, err, &a.said)
-	}
-	data, err := os.ReadFile(a.w.run(a.plan).Report())
-	must(t, err)
-	report := new(apply.Report)
-	must(t, json.Unmarshal(data, report))
-	return report
 }
 
 // state is every key but those with a lease, which expire by themselves.
@@ -335,7 +297,7 @@ func (w *world) state() (state, int64) {
 	return s, response.Header.Revision
 }
 
-// nothingLost checks that exactly what was planned is gone, each key by a revision of its own, that all of it is in the
+// nothingLost checks that exactly what was planned, and the newcomers, are gone, each key by a revision of its own, that all of it is in the
 // archive, byte for byte, and that nothing else has changed.
 func (w *world) nothingLost(p *plan.File, before state, revision int64) {
 	w.t.Helper()
@@ -344,6 +306,10 @@ func (w *world) nothingLost(p *plan.File, before state, revision int64) {
 		must(w.t, err)
 		planned[entry.Key] = before[entry.Key]
 		delete(want, entry.Key)
+	}
+	for _, key := range w.newcomers {
+		planned[key] = before[key]
+		delete(want, key)
 	}
 	after, now := w.state()
 	same(w.t, "in etcd", want, after)
@@ -356,6 +322,23 @@ func (w *world) nothingLost(p *plan.File, before state, revision int64) {
 		archived[record.Key] = held{string(record.Value), record.CreateRevision, record.ModRevision}
 	}
 	same(w.t, "in the archive", planned, archived)
+}
+
+// allBack checks that every key that was planned is there with its value of before, put back by a revision of its own, and that
+// nothing else has changed.
+func (w *world) allBack(p *plan.File, before state, revision int64) {
+	w.t.Helper()
+	after, now := w.state()
+	for entry, err := range p.Entries("") {
+		must(w.t, err)
+		if got := after[entry.Key]; got.value == before[entry.Key].value {
+			after[entry.Key] = before[entry.Key]
+		}
+	}
+	same(w.t, "in etcd", before, after)
+	if now != revision+p.Trailer.Entries {
+		w.t.Errorf("%d revisions for %d keys", now-revision, p.Trailer.Entries)
+	}
 }
 
 func same(t *testing.T, where string, want, got state) {
