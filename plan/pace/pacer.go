@@ -74,9 +74,9 @@ func New(cfg Config, source Source) *Pacer {
 		cfg:    cfg,
 		source: source,
 
-		tokens:   newBucket(1),
-		scan:     newBucket(readBurst),
-		snapshot: newBucket(readBurst),
+		tokens:   newBucket(1, together),
+		scan:     newBucket(readBurst, 0),
+		snapshot: newBucket(readBurst, 0),
 		slots:    newSlots(max(cfg.Concurrency, 1)),
 
 		begin:  make(chan struct{}),

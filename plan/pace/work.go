@@ -115,14 +115,14 @@ func (p *Pacer) adopt(d Decision) {
 		p.cancel(&EndedError{Reason: d.Reason, By: d.By})
 		return
 	}
-	p.tokens.limiter.SetLimit(rate.Limit(d.Rate))
+	p.tokens.setRate(rate.Limit(d.Rate))
 	part := 1.0
 	if full := max(p.controller.full(), p.controller.Ceiling()); d.Rate < full {
 		part = d.Rate / full
 	}
 	p.slots.resize(int(math.Ceil(part * float64(p.cfg.Concurrency))))
-	p.scan.limiter.SetLimit(bytesPerSecond(p.cfg.ScanRate, &d))
-	p.snapshot.limiter.SetLimit(max(bytesPerSecond(p.cfg.SnapshotRate, &d), rate.Limit(min(p.cfg.SnapshotRate, leastSnapshotRate))))
+	p.scan.setRate(bytesPerSecond(p.cfg.ScanRate, &d))
+	p.snapshot.setRate(max(bytesPerSecond(p.cfg.SnapshotRate, &d), rate.Limit(min(p.cfg.SnapshotRate, leastSnapshotRate))))
 	if before.State == Paused {
 		p.pauses.end()
 		close(p.open)
