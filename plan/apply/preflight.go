@@ -2,10 +2,7 @@ package apply
 
 import (
 	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/mod/semver"
 
 	"etcdsweep/plan"
 	"etcdsweep/plan/run"
@@ -41,30 +38,12 @@ func Check(p *plan.File, facts run.Facts, allow []string, first bool, now time.T
 			continue
 		}
 		for _, m := range facts.Members {
-			if !passesNoSpace(m.Version) {
-				r.Refuse("delete the roots by single plain deletes (etcdctl del KEY), stop kube-controller-manager, then compact, defragment and disarm, and apply again",
-					"member %s has the alarm NOSPACE, and etcd %s of member %s then refuses every transaction", alarm.Member, m.Version, m.Name)
+			if refused := run.RefusesDeletes(alarm.Member, m.Name, m.Version); refused != nil {
+				r = append(r, refused)
 			}
 		}
 	}
 	return r
-}
-
-// passesNoSpace reports whether a server lets transactions that only delete pass under the alarm NOSPACE: 3.4.20, 3.5.7
-// and all later lines do (etcd#14884 and its backports). A member that did not tell its version is not counted against.
-func passesNoSpace(version string) bool {
-	if version == "" {
-		return true
-	}
-	v := "v" + strings.TrimPrefix(version, "v")
-	switch semver.MajorMinor(v) {
-	case "v3.4":
-		return semver.Compare(v, "v3.4.20") >= 0
-	case "v3.5":
-		return semver.Compare(v, "v3.5.7") >= 0
-	default:
-		return semver.Compare(v, "v3.6.0") >= 0
-	}
 }
 
 func (r *sweeper) allows(name string) bool { return slices.Contains(r.Allow, name) }

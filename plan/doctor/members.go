@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"etcdsweep/plan/run"
 )
 
 const (
@@ -101,8 +103,8 @@ func space(f *Facts) []Finding {
 		switch a.Kind {
 		case "CORRUPT":
 			all = append(all, fail("alarms", "mend the cluster first: replace the member whose data differ", "member %s: CORRUPT, members hold different data", a.Member)...)
-		case "NOSPACE":
-			all = append(all, warn("alarms", "deletes pass: sweep, then compact, defragment, and disarm", "member %s: NOSPACE, writes other than deletes are refused", a.Member)...)
+		case run.NoSpace:
+			all = append(all, noSpace(f, a.Member)...)
 		default:
 			all = append(all, fail("alarms", "see etcdctl alarm list", "member %s: %s", a.Member, a.Kind)...)
 		}
@@ -137,6 +139,20 @@ func space(f *Facts) []Finding {
 		return ok("space", "files up to %s, no alarms", bytes(largest.DBSize))
 	}
 	return all
+}
+
+// noSpace says whether apply can work while a member has the alarm. Each server that refuses is told in apply's own words.
+func noSpace(f *Facts, alarmed string) []Finding {
+	var all []Finding
+	for _, m := range f.Members {
+		if refused := run.RefusesDeletes(alarmed, m.Name, m.Version); refused != nil {
+			all = append(all, fail("alarms", refused.Hint(), "%s", refused.Reason)...)
+		}
+	}
+	if len(all) > 0 {
+		return all
+	}
+	return warn("alarms", "deletes pass: sweep, then compact, defragment, and disarm", "member %s: NOSPACE, writes other than deletes are refused", alarmed)
 }
 
 // versions tells what is known to be wrong with the versions that run.
