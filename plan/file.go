@@ -141,10 +141,13 @@ type Root struct {
 	Name  string `json:"name"` // "Job batch/import"
 	UID   string `json:"uid"`
 	Above string `json:"above,omitempty"` // its controller; "" if it has none
-	// Planned says that the controller is a root itself, and goes before this one; Stands, that it is outside of the namespace that
-	// is planned whole, and stays. If neither is said, it is gone.
-	Planned bool `json:"planned,omitempty"`
-	Stands  bool `json:"stands,omitempty"`
+	// Planned says that the controller is a root itself, and goes before this one. The others are of a namespace that is planned
+	// whole: Behind says that the controller is in it and no root, such as a pod, and goes behind this one; Stands, that it is in no
+	// namespace or in another etcd, and stays; Unknown, why it cannot be told whether it stands. If none is said, it is gone.
+	Planned bool   `json:"planned,omitempty"`
+	Behind  bool   `json:"behind,omitempty"`
+	Stands  bool   `json:"stands,omitempty"`
+	Unknown string `json:"unknown,omitempty"`
 }
 
 // Generations returns by UID how many roots stand above each root.

@@ -120,9 +120,15 @@ func (b *builder) climb(ctx context.Context, owner *found, below []string) error
 	}
 	root := Root{Name: owner.String(), UID: owner.object.UID}
 	if ref := owner.object.Controller(); ref != nil {
-		above, err := b.above(ctx, owner, ref)
+		above, doubt, err := b.above(ctx, owner, ref)
 		if err != nil {
 			return err
+		}
+		if doubt != "" { // it may stand
+			return &RefusedError{
+				Reason: fmt.Sprintf("%s is controlled by %s %s, of which it is not known whether it stands: %s", owner, ref.Kind, ref.Name, doubt),
+				Advice: "if it does, it may make the " + owner.entry.Kind + " again; --keep-roots leaves the owners and plans their pods only",
+			}
 		}
 		root.Above = objectName(ref.Kind, owner.object.Namespace, ref.Name)
 		if above != nil {
@@ -187,35 +193,29 @@ func (b *builder) include(owner, above *found) error {
 	return nil
 }
 
-// above reads what controls a root; nil if it is gone. What cannot be read may stand, so the plan is refused.
-func (b *builder) above(ctx context.Context, owner *found, ref *decode.OwnerReference) (*found, error) {
-	refuse := func(format string, args ...any) error {
-		return &RefusedError{
-			Reason: fmt.Sprintf("%s is controlled by %s %s, of which it is not known whether it stands: ", owner, ref.Kind, ref.Name) + fmt.Sprintf(format, args...),
-			Advice: "if it does, it may make the " + owner.entry.Kind + " again; --keep-roots leaves the owners and plans their pods only",
-		}
-	}
+// above reads what controls a root; nil if it is gone. If it cannot be told whether it stands, doubt says why.
+func (b *builder) above(ctx context.Context, owner *found, ref *decode.OwnerReference) (above *found, doubt string, err error) {
 	if named := b.byUID[ref.UID]; named != nil {
-		return named, nil
+		return named, "", nil
 	}
 	resource, ok, err := b.resource(ctx, ref.GroupKind())
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if !ok {
-		return nil, refuse("no CustomResourceDefinition that can be read says where %s is stored", ref.GroupKind())
+		return nil, fmt.Sprintf("no CustomResourceDefinition that can be read says where %s is stored", ref.GroupKind()), nil
 	}
 	key := resource.Key(b.opts.Prefix, owner.object.Namespace, ref.Name)
 	record, err := b.source.Get(ctx, key)
 	if err != nil || record == nil {
-		return nil, err
+		return nil, "", err
 	}
 	object, err := b.readOwner(resource, record)
 	if err != nil {
-		return nil, refuse("%s: %v", key, err)
+		return nil, fmt.Sprintf("%s: %v", key, err), nil
 	}
 	if object.UID != ref.UID {
-		return nil, nil // another one of that name
+		return nil, "", nil // another one of that name
 	}
-	return &found{newEntry(StageRoots, record, &object, "controls "+owner.String()), object}, nil
+	return &found{newEntry(StageRoots, record, &object, "controls "+owner.String()), object}, "", nil
 }

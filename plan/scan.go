@@ -240,13 +240,18 @@ func (b *builder) write(e *Entry) error {
 
 // neverRefused refuses a key that is never deleted.
 func (b *builder) neverRefused(key string) error {
-	if why := Never(b.opts.Prefix, key); why != "" {
-		return &RefusedError{
-			Reason: fmt.Sprintf("%s is never deleted: %s", key, why),
-			Advice: "nothing lifts this; --keep-roots leaves the owners",
-		}
+	why := Never(b.opts.Prefix, key)
+	if why == "" {
+		return nil
 	}
-	return nil
+	refused := &RefusedError{
+		Reason: fmt.Sprintf("%s is never deleted: %s", key, why),
+		Advice: "nothing lifts this; --keep-roots leaves the owners",
+	}
+	if whole := b.header.Selection.Whole; whole != nil {
+		refused.Advice = "nothing lifts this, so the namespace " + whole.Name + " cannot go whole; plan what is to go of it by its owner, or with --resource"
+	}
+	return refused
 }
 
 func newEntry(stage string, r *decode.Record, o *decode.Object, why string) Entry {

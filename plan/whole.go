@@ -178,16 +178,31 @@ func (b *builder) rank(ctx context.Context, owner *found, below map[string]bool)
 			if err := b.rank(ctx, above, below); err != nil {
 				return err
 			}
-		} else if above, err := b.above(ctx, owner, ref); err != nil {
+		} else if err := b.lookAbove(ctx, owner, ref, &root); err != nil {
 			return err
-		} else if above != nil {
-			root.Above, root.Stands = above.String(), true
 		}
 	}
 	b.roots, b.rooted[uid] = append(b.roots, owner), true
 	b.sum.summary.Roots = append(b.sum.summary.Roots, root)
 	for guard, why := range b.guards.objections(&owner.object) {
 		b.sum.kept.add(guard, why, owner.entry.Key)
+	}
+	return nil
+}
+
+// lookAbove says of a root what is known of a controller that is none. Whatever it is, it is no reason to keep the root: all of the
+// namespace goes.
+func (b *builder) lookAbove(ctx context.Context, owner *found, ref *decode.OwnerReference, root *Root) error {
+	above, doubt, err := b.above(ctx, owner, ref)
+	if err != nil {
+		return err
+	}
+	root.Unknown = doubt
+	if above != nil {
+		root.Above = above.String()
+		// What is in the namespace goes behind the roots: a pod, or what was made just now.
+		root.Behind = above.object.Namespace != "" && b.opts.KeptElsewhere(above.entry.Key) == nil
+		root.Stands = !root.Behind
 	}
 	return nil
 }

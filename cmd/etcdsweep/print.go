@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,6 +134,10 @@ func printRoots(w io.Writer, roots []plan.Root) {
 			fmt.Fprintln(w, "      nothing controls it")
 		case root.Stands:
 			fmt.Fprintf(w, "      controlled by %s, which stands, and may make it again\n", root.Above)
+		case root.Unknown != "":
+			fmt.Fprintf(w, "      controlled by %s, and it is not known whether that stands:\n        %s\n", root.Above, root.Unknown)
+		case root.Behind:
+			fmt.Fprintf(w, "      controlled by %s, which goes behind it\n", root.Above)
 		case root.Planned:
 			fmt.Fprintf(w, "      controlled by %s, which goes before it\n", root.Above)
 		default:
@@ -265,11 +270,16 @@ func warnOfNamespace(w io.Writer, p *plan.File) {
 	if left := sum(summary.Unreadable); left > 0 {
 		warn(w, fmt.Sprintf("%s keys cannot be judged, and stay behind: whoever makes a namespace %s again finds them in it", count(left), name))
 	}
-	for _, root := range summary.Roots {
-		if root.Stands {
-			warn(w, fmt.Sprintf("%s is controlled by %s, which is in no namespace and stays: it may make it again", root.Name, root.Above))
-			break
-		}
+	warnOfAbove(w, summary.Roots)
+}
+
+// warnOfAbove says, by one example of each, what may make a root of a namespace again.
+func warnOfAbove(w io.Writer, roots []plan.Root) {
+	if i := slices.IndexFunc(roots, func(r plan.Root) bool { return r.Stands }); i >= 0 {
+		warn(w, fmt.Sprintf("%s is controlled by %s, which is not in the plan and stays: it may make it again", roots[i].Name, roots[i].Above))
+	}
+	if i := slices.IndexFunc(roots, func(r plan.Root) bool { return r.Unknown != "" }); i >= 0 {
+		warn(w, fmt.Sprintf("%s is controlled by %s, of which it is not known whether it stands (%s): if it does, it may make it again", roots[i].Name, roots[i].Above, roots[i].Unknown))
 	}
 }
 

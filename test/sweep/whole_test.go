@@ -359,6 +359,41 @@ func TestNamespaceInDoubt(t *testing.T) {
 	}
 }
 
+// What controls a root of a namespace is no reason to keep it, whatever is known of it: the plan says what is.
+func TestNamespaceBelowStrangers(t *testing.T) {
+	w := restore(t, fixtures.Zoo, lab.Config{NoFsync: true})
+	job := func(name string, above thing) thing {
+		return thing{key: "/registry/jobs/doomed/" + name, apiVersion: "batch/v1", kind: "Job", namespace: "doomed", name: name, owners: []decode.OwnerReference{above.ref(true)}}
+	}
+	workflow := thing{apiVersion: "argoproj.io/v1alpha1", kind: "Workflow", name: "flow"} // its definition is not there
+	sealed := report("doomed", "sealed")
+	pod := bystander("doomed", "launcher")
+	scan := thing{key: "/registry/policy.example.com/scans/global", apiVersion: "policy.example.com/v1", kind: "Scan", name: "global"} // in no namespace
+	gone := report("doomed", "gone")
+	all := []thing{job("a", workflow), job("b", sealed), job("c", pod), job("d", scan), job("e", gone)}
+	w.put(append(all, pod, scan)...)
+	_, err := w.etcd.Put(t.Context(), sealed.key, "k8s:enc:aescbc:v1:key:xxxx")
+	must(t, err)
+
+	p := w.plan(whole("doomed"), allow(holdAllow, plan.AllowLeftBehind), still)
+	roots := p.Trailer.Summary.Roots
+	if len(roots) != len(all)+1 { // and the Service, behind them in the order of the keys
+		t.Fatalf("roots %+v, want %d", roots, len(all)+1)
+	}
+	for i, want := range []plan.Root{
+		{Above: "Workflow doomed/flow", Unknown: "no CustomResourceDefinition that can be read says where Workflow.argoproj.io is stored"},
+		{Above: "Report doomed/sealed", Unknown: sealed.key + ": value is encrypted (aescbc, key key)"},
+		{Above: "Pod doomed/launcher", Behind: true},
+		{Above: "Scan global", Stands: true},
+		{Above: "Report doomed/gone"},
+	} {
+		want.Name, want.UID = "Job doomed/"+all[i].name, all[i].uid()
+		if roots[i] != want {
+			t.Errorf("%+v, want %+v", roots[i], want)
+		}
+	}
+}
+
 // Namespaces that hold the cluster are refused before anything is read, and so is what is said beside a namespace.
 func TestNamespacesThatStay(t *testing.T) {
 	w := restore(t, fixtures.Zoo, lab.Config{NoFsync: true})
