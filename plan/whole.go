@@ -218,7 +218,10 @@ func (b *builder) writePlace(ctx context.Context, stage string, p Place) error {
 			b.sum.unreadable.add(class, "", record.Key)
 			return false, nil
 		}
-		if b.rooted[object.UID] {
+		if isClaim(&object) && len(b.whole.claims) < maxTallies {
+			b.whole.claims = append(b.whole.claims, &owned{line: Entry{Key: record.Key}, volume: strings.Clone(object.VolumeName)})
+		}
+		if b.rooted[object.UID] { // a claim may be a root as well
 			return false, nil
 		}
 		if _, _, err := b.objection(ctx, &object); err != nil { // which measures nodes when it matters
@@ -228,9 +231,6 @@ func (b *builder) writePlace(ctx context.Context, stage string, p Place) error {
 		for guard, why := range b.guards.objections(&object) {
 			b.sum.kept.add(guard, why, record.Key)
 			kept = true
-		}
-		if isClaim(&object) && len(b.whole.claims) < maxTallies {
-			b.whole.claims = append(b.whole.claims, &owned{line: Entry{Key: record.Key}, volume: strings.Clone(object.VolumeName)})
 		}
 		if kept {
 			return false, nil

@@ -105,7 +105,8 @@ func TestRicherNamespace(t *testing.T) {
 	w := restore(t, fixtures.Zoo, lab.Config{NoFsync: true})
 	lease := thing{key: "/registry/leases/doomed/leader", apiVersion: "coordination.k8s.io/v1", kind: "Lease", namespace: "doomed", name: "leader"}
 	data := claim("doomed", "data", "pv-data")
-	w.put(lease, data, volume("pv-data", "Delete"), thing{key: "/registry/policy.example.com/scans/other", apiVersion: "policy.example.com/v1", kind: "Scan", name: "other"})
+	helper := bystander("doomed", "resizer", data.ref(true)) // which makes the claim a root
+	w.put(lease, data, helper, volume("pv-data", "Delete"), thing{key: "/registry/policy.example.com/scans/other", apiVersion: "policy.example.com/v1", kind: "Scan", name: "other"})
 	w.changeJSON(data.key, func(metadata map[string]any) { metadata["finalizers"] = []string{"kubernetes.io/pvc-protection"} })
 	w.putJSON(doomed, map[string]any{
 		"apiVersion": "v1", "kind": "Namespace", "spec": map[string]any{"finalizers": []string{"kubernetes"}},
@@ -116,7 +117,7 @@ func TestRicherNamespace(t *testing.T) {
 		"--allow data-loss,"+holdAllow+",finalizer=example.com/last accepts")
 	p := w.plan(whole("doomed"), allow("data-loss", holdAllow, "finalizer=example.com/last"))
 	s := &p.Trailer.Summary
-	if planned := keys(t, p); len(planned) != 129 || !slices.Contains(planned, lease.key) || !slices.Contains(planned, data.key) {
+	if planned := keys(t, p); len(planned) != 130 || !slices.Contains(planned, lease.key) || !slices.Contains(planned, data.key) {
 		t.Errorf("%d keys", len(planned))
 	}
 	if want := []plan.Claim{{Key: data.key, Volume: "pv-data", ReclaimPolicy: "Delete"}}; !slices.Equal(s.Claims, want) || !s.Namespace.Terminating || s.Namespace.Apiservers != 0 {
