@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -182,16 +183,34 @@ func role(m doctor.Member) string {
 	return "follower"
 }
 
+// folded counts lesser findings that follow each other in one, which takes no more lines than the first of them would.
+func folded(findings []doctor.Finding) []doctor.Finding {
+	var all []doctor.Finding
+	for len(findings) > 0 {
+		n := slices.IndexFunc(findings, func(f doctor.Finding) bool { return !f.Lesser })
+		if n < 0 {
+			n = len(findings)
+		}
+		first := findings[0]
+		if n > 1 {
+			first.Text, first.Hint = fmt.Sprintf("and %d lesser flaws of that version", n), "doctor -o json names them; upgrade etcd when this night is over"
+		}
+		all, findings = append(all, first), findings[max(n, 1):]
+	}
+	return all
+}
+
 // printDoctor prints a report on one screen.
 func printDoctor(w io.Writer, report doctor.Report, facts *doctor.Facts) {
 	const margin = "                   " // level and subject
-	for i, f := range report.Findings {
+	findings := folded(report.Findings)
+	for i, f := range findings {
 		lines := strings.Split(text.WrapSoft(f.Text, width-len(margin)), "\n")
 		fmt.Fprintf(w, "%-4s  %-11s  %s\n", f.Level, f.Subject, strings.TrimRight(lines[0], " "))
 		for _, line := range lines[1:] {
 			fmt.Fprintf(w, "%s%s\n", margin, strings.TrimRight(line, " "))
 		}
-		if next := i + 1; f.Hint == "" || next < len(report.Findings) && report.Findings[next].Hint == f.Hint {
+		if next := i + 1; f.Hint == "" || next < len(findings) && findings[next].Hint == f.Hint {
 			continue // said once, behind the last of those that it is for
 		}
 		arrow := "-> "

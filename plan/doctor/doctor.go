@@ -22,6 +22,9 @@ type Finding struct {
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`
 	Hint    string `json:"hint,omitempty"` // what to do; never empty unless the level is OK
+
+	// Lesser is one behind graver ones of its kind: it may be counted where there is no room to tell it.
+	Lesser bool `json:"lesser,omitempty"`
 }
 
 // Report is what a doctor says.

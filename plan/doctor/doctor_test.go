@@ -15,7 +15,7 @@ func now() time.Time { return time.Date(2026, 11, 28, 3, 0, 0, 0, time.UTC) }
 func healthy() *Facts {
 	member := func(name string, leader bool) Member {
 		return Member{
-			Name: name, Version: "3.6.5", Leader: leader, DBSize: 400 << 20, InUse: 300 << 20, Quota: 8 << 30,
+			Name: name, Version: "3.6.9", Leader: leader, DBSize: 400 << 20, InUse: 300 << 20, Quota: 8 << 30,
 			Revision: 1000, Applied: 5000, Latency: 2 * time.Millisecond,
 		}
 	}
@@ -128,8 +128,8 @@ func TestFaults(t *testing.T) {
 		}, Warn, "version", "etcd 3.8.0", "3.4 to 3.7"},
 		"a flawed version": {func(f *Facts) {
 			f.Members[0].Version, f.Members[1].Version, f.Members[2].Version = "3.5.15", "3.5.15", "3.5.15"
-		}, Warn, "version", "loses the delete for watchers (mended in 3.4.34, 3.5.16)", "do not compact"},
-		"two versions": {func(f *Facts) { f.Members[0].Version = "3.6.4" }, Warn, "version", "members differ: 3.6.4, 3.6.5", "upgrade"},
+		}, Warn, "version", "misses a delete there (mended in 3.5.18)", "do not compact"},
+		"two versions": {func(f *Facts) { f.Members[0].Version = "3.6.10" }, Warn, "version", "members differ: 3.6.10, 3.6.9", "upgrade"},
 		"no role":      {func(f *Facts) { f.Access = Access{Enabled: true, User: "eve"} }, Fail, "access", "user eve, without a role: may not read /registry/, nor write /registry/ (apply, undo), nor snapshots", "grant-role"},
 		"reads only":   {func(f *Facts) { f.Access = Access{Enabled: true, User: "ro", Roles: []string{"r"}, Read: true} }, Fail, "access", "roles r: may not write", "root"},
 		"all but snapshots": {func(f *Facts) {
@@ -219,37 +219,48 @@ func TestNoQuorumNoWords(t *testing.T) {
 
 func TestVersions(t *testing.T) {
 	const (
-		apart, single, start, defrag, nospace, reads, watcher, compact = "come apart", "single member", "not start again", "different revisions", "NOSPACE", "reads can show", "slow watcher", "compaction"
+		apart, single, snapshot, nospace, part    = "come apart", "single member", "applies a snapshot", "NOSPACE", "in part"
+		slow, compact, stale, back, defrag, start = "slow watcher", "of a compaction", "stale", "after a panic", "different revisions", "not start again"
+		past, deleted, ends, leases, future       = "back in time", "has deleted", "ends the member", "old leader", "future revision"
+		twice, minus                              = "twice", "revision -1"
 	)
-	old := []string{single, nospace, watcher, compact}
 	for version, want := range map[string][]string{
-		"3.3.27":       old,
-		"3.4.0":        old,
-		"3.4.19":       old,
-		"3.4.20":       {single, watcher, compact},
-		"3.4.21":       {watcher, compact},
-		"3.4.23":       {watcher, compact},
-		"3.4.30":       {watcher, compact},
-		"3.4.31":       {compact},
-		"3.4.33":       {compact},
-		"3.4.34":       nil,
+		"3.3.27":       {single, snapshot, nospace, slow, compact, stale, back, past, ends, future, twice, minus},
+		"3.4.0":        {single, snapshot, nospace, slow, compact, stale, back, past, ends, future, twice, minus},
+		"3.4.20":       {single, snapshot, slow, compact, stale, back, past, ends, future, twice, minus},
+		"3.4.21":       {snapshot, slow, compact, stale, back, past, ends, future, twice, minus},
+		"3.4.23":       {snapshot, slow, compact, stale, back, past, ends, future, twice, minus},
+		"3.4.24":       {snapshot, slow, compact, stale, back, past, ends, future, minus},
+		"3.4.25":       {snapshot, slow, compact, stale, back, ends, future, minus},
+		"3.4.31":       {snapshot, compact, stale, back, ends, future, minus},
+		"3.4.32":       {snapshot, compact, stale, ends, future, minus},
+		"3.4.35":       {snapshot, compact, stale, future, minus},
+		"3.4.36":       {snapshot, stale, future, minus},
+		"3.4.37":       {snapshot, stale, future, minus},
+		"3.4.38":       {stale},
+		"3.4.41":       {stale},
 		"3.4.42":       nil,
-		"3.5.0":        {apart, single, start, defrag, nospace, reads, watcher, compact},
-		"3.5.2":        {apart, single, start, defrag, nospace, reads, watcher, compact},
-		"3.5.3":        {single, start, defrag, nospace, reads, watcher, compact},
-		"3.5.4":        {single, start, defrag, nospace, reads, watcher, compact},
-		"3.5.5":        {defrag, nospace, reads, watcher, compact},
-		"3.5.6":        {nospace, reads, watcher, compact},
-		"3.5.7":        {reads, watcher, compact},
-		"3.5.9-eks-1":  {reads, watcher, compact},
-		"3.5.12":       {watcher, compact},
-		"3.5.13":       {compact},
-		"v3.5.15":      {compact},
-		"3.5.16":       nil,
-		"3.5.16-rc.0":  nil,
-		"3.5.21":       nil,
-		"3.6.0-rc.1":   nil,
+		"3.5.0":        {apart, single, snapshot, nospace, part, slow, compact, stale, back, defrag, start, past, deleted, ends, leases, future, twice, minus},
+		"3.5.4":        {single, snapshot, nospace, part, slow, compact, stale, back, defrag, start, past, deleted, ends, leases, future, twice, minus},
+		"3.5.5":        {snapshot, nospace, part, slow, compact, stale, back, defrag, past, deleted, ends, leases, future, twice, minus},
+		"3.5.7":        {snapshot, part, slow, compact, stale, back, past, deleted, ends, leases, future, twice, minus},
+		"3.5.9-eks-1":  {snapshot, part, slow, compact, stale, back, deleted, ends, leases, future, minus},
+		"3.5.12":       {snapshot, part, slow, compact, stale, back, ends, leases, future, minus},
+		"3.5.13":       {snapshot, part, compact, stale, back, ends, future, minus},
+		"v3.5.16":      {snapshot, part, compact, stale, ends, future, minus},
+		"3.5.17-rc.0":  {snapshot, compact, stale, future, minus},
+		"3.5.18":       {snapshot, stale, future, minus},
+		"3.5.22":       {snapshot, stale, minus},
+		"3.5.23":       {stale, minus},
+		"3.5.24":       {stale},
+		"3.5.27":       {stale},
+		"3.5.28":       nil,
+		"3.6.0-rc.1":   {snapshot, stale, future, minus},
+		"3.6.2":        {snapshot, stale, minus},
+		"3.6.5":        {stale, minus},
+		"3.6.8":        {stale},
 		"3.6.9":        nil,
+		"3.7.0":        nil,
 		"3.7.3":        nil,
 		"4.0.0":        nil,
 		"not a number": nil,
@@ -273,6 +284,27 @@ func TestVersions(t *testing.T) {
 		if supported(version) != supportedWant {
 			t.Errorf("supported(%s) is %v", version, !supportedWant)
 		}
+	}
+}
+
+// Of a version with many flaws only the gravest take lines of their own, and none is left out.
+func TestLesserFlaws(t *testing.T) {
+	facts := healthy()
+	for i := range facts.Members {
+		facts.Members[i].Version = "3.4.23"
+	}
+	told := 0
+	for _, f := range Examine(facts).Findings {
+		if f.Subject != "version" {
+			continue
+		}
+		if f.Lesser != (told >= 4) {
+			t.Errorf("finding %d: %+v", told, f)
+		}
+		told++
+	}
+	if want := len(Flaws("3.4.23")); told != want {
+		t.Errorf("%d told, want %d", told, want)
 	}
 }
 

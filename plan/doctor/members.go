@@ -22,6 +22,8 @@ const (
 	nearlyFull    = 0.8     // of the quota
 	fragmented    = 0.5     // of the file that is free pages
 	worthIt       = 256 << 20
+
+	gravest = 4 // flaws of a version that are worth lines of their own; an old release has more than a screen bears
 )
 
 // nature tells etcd from what speaks its API only.
@@ -176,8 +178,10 @@ func versions(f *Facts) []Finding {
 		if !supported(version) {
 			all = append(all, warn("version", "etcdsweep was tested with 3.4 to 3.7", "etcd %s on %s", version, strings.Join(who[version], ", "))...)
 		}
-		for _, flaw := range Flaws(version) {
-			all = append(all, warn("version", flaw.Hint, "etcd %s on %s: %s (mended in %s)", version, strings.Join(who[version], ", "), flaw.Text, flaw.Mended)...)
+		for i, flaw := range Flaws(version) {
+			found := warn("version", flaw.Hint, "etcd %s on %s: %s (mended in %s)", version, strings.Join(who[version], ", "), flaw.Text, flaw.Mended)
+			found[0].Lesser = i >= gravest
+			all = append(all, found...)
 		}
 	}
 	if len(order) > 1 {
