@@ -25,10 +25,12 @@ lint:
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-# The race detector needs cgo and a C compiler. It is for the packages that start goroutines; what only does the same again,
-# many times or on a larger cluster, is left to make test.
+# The race detector needs cgo and a C compiler. It is for what starts goroutines; of test/sweep, for what strikes while several are
+# at work.
+RACE := CGO_ENABLED=1 $(GO) test -race -timeout 30m
 race:
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m -skip 'TestDiskFaults|TestKilled|TestBadLine|TestIncident|TestZoo|TestCollateral|TestWhole|TestRicher|TestNamespaceThat|TestClaims|TestOwners|TestResource|TestEncrypted|TestSnapshotGoesOnElsewhere' ./cmd/etcdsweep/... ./etcdops/... ./plan/... ./test/sweep/...
+	$(RACE) -skip 'TestSnapshotGoesOnElsewhere' ./cmd/etcdsweep/... ./etcdops/... ./plan/...
+	$(RACE) -run 'TestNewcomers|TestProducer|Watch|TestPaused|TestDrift|Answers|TestInterrupted|TestFollowerKilled|TestTwoOperators|TestOutage|TestToldEarly|TestAborted|TestCompacted|TestTooMany|TestNamespaceThat' ./test/sweep
 
 fuzz:
 	@for target in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
