@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-const patience = 3 * time.Minute // for what the control plane does by itself, on a machine that has other things to do
+const patience = 5 * time.Minute // for what the control plane does by itself, on a machine that has other things to do
 
 // eventually asks until something is so. An error, or the end of patience, ends the test.
 func eventually(t testing.TB, what string, is func(context.Context) (bool, error)) {
