@@ -22,16 +22,16 @@ type Contents struct {
 	prefix    string
 	namespace *Namespace
 	resources map[string]decode.Resource // by path
-	unread    keptOut                    // definitions that cannot be read
 }
 
-// ReadContents reads the definitions of the custom resources. They may change: whoever looks again reads them again.
+// ReadContents reads the definitions of the custom resources. They may change: whoever looks again reads them again. What a
+// definition that cannot be read defines is not known, and its keys are doubtful.
 func ReadContents(ctx context.Context, source ContentsSource, prefix string, namespace *Namespace) (*Contents, error) {
 	custom, err := readDefinitions(ctx, source, prefix)
 	if err != nil {
 		return nil, err
 	}
-	c := &Contents{prefix: prefix, namespace: namespace, resources: map[string]decode.Resource{}, unread: custom.unreadable}
+	c := &Contents{prefix: prefix, namespace: namespace, resources: map[string]decode.Resource{}}
 	for _, resource := range slices.Concat(custom.resources, decode.BuiltIns()) {
 		c.resources[resource.Path] = resource
 	}
