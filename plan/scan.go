@@ -115,6 +115,12 @@ func (b *builder) consider(ctx context.Context, record *decode.Record) (full boo
 		b.sum.unreadable.add(class, "", record.Key)
 		return false, nil
 	}
+	if b.rooted[object.UID] { // such as a Job of a CronJob whose Jobs are selected: it goes, and before the others
+		if _, selected := b.matches(&object); selected {
+			b.planned++
+		}
+		return false, nil
+	}
 	owner, selected := b.matches(&object)
 	if limit := b.header.Selection.Limit; selected && limit > 0 && b.planned >= int64(limit) {
 		if b.around == nil {
@@ -168,7 +174,7 @@ func (b *builder) consider(ctx context.Context, record *decode.Record) (full boo
 // and is decided here in the same way.
 func (b *builder) considerAgain(record *decode.Record) error {
 	object, class, err := b.read(decode.Pods(), record)
-	if err != nil || class != "" {
+	if err != nil || class != "" || b.rooted[object.UID] {
 		return err
 	}
 	if !b.header.Selection.OfPods() {
