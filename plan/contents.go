@@ -69,6 +69,9 @@ func (c *Contents) Places(ctx context.Context, source ContentsSource) ([]Place, 
 	return slices.DeleteFunc(places, func(p Place) bool { return p.Keys == 0 }), nil
 }
 
+// ofNoResource is why it cannot be said whether a key is in a namespace.
+const ofNoResource = "of no resource that is known"
+
 // Survey passes once over the keys of the registry, all of them, without their values. It returns where the namespace has any,
 // in the order of the keys, and the keys of which it cannot be said whether they are in it.
 func (c *Contents) Survey(ctx context.Context, source NodeSource) ([]Place, []KeptOut, error) {
@@ -85,7 +88,7 @@ func (c *Contents) Survey(ctx context.Context, source NodeSource) ([]Place, []Ke
 			}
 			found[resource.Path].Keys++
 		case doubtful:
-			doubt.add("of no resource that is known", "", record.Key)
+			doubt.add(ofNoResource, "", record.Key)
 		}
 	}
 	var places []Place
@@ -102,7 +105,7 @@ type scope int
 const (
 	outside scope = iota
 	inside
-	doubtful // of a resource that is not known, or in no form that is known, and it names the namespace where one stands
+	doubtful // of no namespaced resource that is known, and it names the namespace where one stands
 )
 
 func (c *Contents) scope(key string) (decode.Resource, scope) {
@@ -123,7 +126,7 @@ func (c *Contents) scope(key string) (decode.Resource, scope) {
 	switch {
 	case !named:
 		return resource, outside
-	case known && resource.Namespaced && len(segments) == at+2 && segments[at+1] != "":
+	case known && resource.Namespaced: // in whatever form: kube-apiserver lists all of it as the namespace's
 		return resource, inside
 	default:
 		return resource, doubtful

@@ -75,6 +75,12 @@ func (b *builder) checkShare(ctx context.Context) error {
 }
 
 func nothingSelected(s *Selection, summary *Summary) error {
+	if s.Whole != nil && len(summary.Unreadable) > 0 {
+		return &RefusedError{
+			Reason: fmt.Sprintf("nothing in the namespace %s can be judged, such as %s: %s", s.Whole.Name, summary.Unreadable[0].Examples[0], summary.Unreadable[0].Reason),
+			Advice: "--encryption-config reads what is encrypted",
+		}
+	}
 	if s.Whole != nil {
 		return &RefusedError{
 			Reason: "there is no namespace " + s.Whole.Name + ", and nothing that one of that name has left behind",

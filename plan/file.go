@@ -111,13 +111,15 @@ type NamespaceState struct {
 	// Apiservers is the number of kube-apiservers that were alive. It is looked for only if the Namespace is neither absent nor
 	// terminating.
 	Apiservers int `json:"apiservers,omitempty"`
+	// Stays is how many values in it cannot be judged, of resources that are known: as long as they are there the Namespace stays.
+	Stays int64 `json:"stays,omitempty"`
 	// Elsewhere names what the namespace has in other etcds, as far as it is known: it stays.
 	Elsewhere []string `json:"elsewhere,omitempty"`
 }
 
 // IsZero reports whether no namespace is planned whole, or nothing is to be said of it.
 func (n NamespaceState) IsZero() bool {
-	return !n.Absent && !n.Terminating && n.Apiservers == 0 && len(n.Elsewhere) == 0
+	return !n.Absent && !n.Terminating && n.Apiservers == 0 && n.Stays == 0 && len(n.Elsewhere) == 0
 }
 
 // Tally counts entries that have something in common.

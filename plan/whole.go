@@ -95,7 +95,7 @@ func (b *builder) writeNamespace(ctx context.Context) error {
 			}
 		}
 	}
-	if n := b.whole.namespace; n != nil {
+	if n := b.whole.namespace; n != nil && b.stays() == 0 {
 		for guard, why := range b.guards.objections(&n.object) {
 			b.sum.kept.add(guard, why, n.entry.Key)
 		}
@@ -105,6 +105,18 @@ func (b *builder) writeNamespace(ctx context.Context) error {
 		b.planned++
 	}
 	return b.concludeNamespace(ctx)
+}
+
+// stays counts what is in the namespace and cannot be judged, of resources that are known. The Namespace stays as long as any of that
+// does: the next one of its name would be born with it, Secrets and all.
+func (b *builder) stays() (n int64) {
+	for class, unreadable := range b.sum.unreadable {
+		if class != ofNoResource {
+			n += unreadable.Count
+		}
+	}
+	b.sum.summary.Namespace.Stays = n
+	return n
 }
 
 // gatherOwners makes roots of what controls anything in the namespace, and of all workloads.

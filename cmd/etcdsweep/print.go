@@ -102,6 +102,9 @@ func printNamespace(w io.Writer, p *plan.File) {
 	default:
 		fmt.Fprintf(w, "Namespace %s is not terminating; kube-apiservers alive: %d\n", whole.Name, state.Apiservers)
 	}
+	if state.Stays > 0 && !state.Absent {
+		fmt.Fprintf(w, "Namespace %s itself stays, with what cannot be judged in it: %s\n", whole.Name, count(state.Stays))
+	}
 	for _, elsewhere := range state.Elsewhere {
 		fmt.Fprintf(w, "Kept in another etcd, and stays: %s\n", elsewhere)
 	}
@@ -268,7 +271,7 @@ func warnOfNamespace(w io.Writer, p *plan.File) {
 		warn(w, fmt.Sprintf("what is on the volumes of %d claims may be lost, such as of %s", len(summary.Claims), &summary.Claims[0]))
 	}
 	if left := sum(summary.Unreadable); left > 0 {
-		warn(w, fmt.Sprintf("%s keys cannot be judged, and stay behind: whoever makes a namespace %s again finds them in it", count(left), name))
+		warn(w, fmt.Sprintf("%s keys cannot be judged, and stay behind: the namespace %s, or the next one of that name, has them", count(left), name))
 	}
 	warnOfAbove(w, summary.Roots)
 }

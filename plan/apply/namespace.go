@@ -132,7 +132,7 @@ func (r *sweeper) removeNamespace(ctx context.Context) error {
 	}
 	if left > 0 {
 		r.stays = true
-		r.emit(run.Warning{Text: fmt.Sprintf("the namespace %s stays: %d keys are still in it, such as %s", r.selection.Whole.Name, left, example)})
+		r.emit(run.Warning{Text: fmt.Sprintf("the namespace %s stays: still in it are %d keys, such as %s", r.selection.Whole.Name, left, example)})
 		return nil
 	}
 	if r.planned(plan.StageNamespace) == 0 {
@@ -151,7 +151,7 @@ func (r *sweeper) removeNamespace(ctx context.Context) error {
 }
 
 // leftInNamespace passes over all keys of the registry once more, and counts those in the namespace, or those that may be. What the
-// plan leaves behind because it cannot be judged does not count.
+// plan was allowed to leave behind does not count; see leftover.
 func (r *sweeper) leftInNamespace(ctx context.Context) (left int64, example string, err error) {
 	contents, err := plan.ReadContents(ctx, r.Cluster, r.Plan.Header.Prefix, r.selection.Whole)
 	if err != nil {
@@ -178,11 +178,18 @@ func (r *sweeper) leftInNamespace(ctx context.Context) (left int64, example stri
 			if err != nil {
 				return 0, "", run.Unhealthy(err)
 			}
-			object, err := record.Decode()
-			if judged := err == nil && p.Resource.Check(r.Plan.Header.Prefix, record.Key, &object) == nil; judged || !leaves {
+			if !leaves || r.leftover(p.Resource, &record) {
 				count(record.Key)
 			}
 		}
 	}
 	return left, example, nil
+}
+
+// leftover reports whether a record keeps the Namespace although the plan may leave behind what cannot be judged: if it can be, or if
+// the plan takes the Namespace, which it does only where there was nothing of the kind.
+func (r *sweeper) leftover(resource decode.Resource, record *decode.Record) bool {
+	object, err := record.Decode()
+	judged := err == nil && resource.Check(r.Plan.Header.Prefix, record.Key, &object) == nil
+	return judged || r.planned(plan.StageNamespace) > 0
 }

@@ -309,7 +309,7 @@ func TestClaimsThatAreNew(t *testing.T) {
 }
 
 // Keys of which nobody knows whether they are in the namespace, and values that cannot be read, refuse the plan. Who leaves them
-// behind leaves exactly them.
+// behind leaves exactly them, and the Namespace as long as any of them is of a known resource.
 func TestNamespaceInDoubt(t *testing.T) {
 	w := restore(t, fixtures.Zoo, lab.Config{NoFsync: true})
 	strange := map[string]string{
@@ -333,14 +333,49 @@ func TestNamespaceInDoubt(t *testing.T) {
 		}
 	}
 	before := w.state()
-	w.refused(whole("doomed"), []func(*plan.Options){still}, "3 cannot be judged", "of no resource that is known", "encrypted", "key and object disagree", "left-behind")
+	w.refused(whole("doomed"), []func(*plan.Options){still}, "2 cannot be judged", "of no resource that is known", "encrypted", "key and object disagree", "unknown encoding", "left-behind")
 	p := w.plan(whole("doomed"), allow(holdAllow, plan.AllowLeftBehind), still)
-	if n := p.Trailer.Entries; n != 127 {
-		t.Errorf("%d entries, want 127", n)
+	planned := keys(t, p)
+	if s := p.Trailer.Summary.Namespace; len(planned) != 126 || slices.Contains(planned, doomed) || s.Stays != 3 {
+		t.Errorf("%d entries, want 126 without the Namespace; %+v", len(planned), s)
 	}
 	_, err := apply.Run(t.Context(), w.config(p))
 	must(t, err)
-	onlyGone(t, before, w.state(), keys(t, p))
+	onlyGone(t, before, w.state(), planned)
+	w.refused(whole("doomed"), []func(*plan.Options){still, allow(plan.AllowLeftBehind)}, "nothing in the namespace doomed can be judged")
+
+	// Of resources that nobody knows the Namespace does not know either. But it stays for what comes between plan and apply.
+	known := []string{"/registry/secrets/doomed/a/b", "/registry/configmaps/doomed/sealed", "/registry/configmaps/doomed/liar"}
+	for _, key := range known {
+		_, err := w.etcd.Delete(t.Context(), key)
+		must(t, err)
+		delete(strange, key)
+	}
+	p = w.plan(whole("doomed"), allow(plan.AllowLeftBehind), still)
+	if got := keys(t, p); !slices.Equal(got, []string{doomed}) {
+		t.Errorf("planned %q", got)
+	}
+	cfg := w.config(p)
+	afterSnapshot(&cfg, func() {
+		_, err := w.etcd.Put(t.Context(), known[1], "k8s:enc:aescbc:v1:key:xxxx")
+		must(t, err)
+	})
+	warned := ""
+	cfg.Observe = func(e run.Event) {
+		if warning, ok := e.(run.Warning); ok {
+			warned += warning.Text
+		}
+	}
+	if _, err := apply.Run(t.Context(), cfg); !errors.Is(err, run.ErrLeft) || !strings.Contains(warned, "stays") || !strings.Contains(warned, known[1]) {
+		t.Errorf("%v, warnings %q; want the Namespace to stay", err, warned)
+	}
+	_, err = w.etcd.Delete(t.Context(), known[1])
+	must(t, err)
+	_, err = apply.Run(t.Context(), w.config(w.plan(whole("doomed"), allow(plan.AllowLeftBehind), still)))
+	must(t, err)
+	if record, err := w.client.Get(t.Context(), doomed); err != nil || record != nil {
+		t.Fatalf("the Namespace stands (%v)", err)
+	}
 
 	// The Namespace is gone now. What it has left behind can be planned, as soon as it is known what it is.
 	w.refused(whole("doomed"), nil, "cannot be judged")
