@@ -97,6 +97,8 @@ func printNamespace(w io.Writer, p *plan.File) {
 		fmt.Fprintf(w, "Namespace %s is gone; this is what it has left behind\n", whole.Name)
 	case state.Terminating:
 		fmt.Fprintf(w, "Namespace %s is terminating: its deletion was asked for\n", whole.Name)
+	case p.Header.Rehearsal != nil:
+		fmt.Fprintf(w, "Namespace %s is not terminating\n", whole.Name)
 	case state.Apiservers == 0:
 		fmt.Fprintf(w, "Namespace %s is not terminating; no kube-apiserver is seen to be alive\n", whole.Name)
 	default:
@@ -235,18 +237,19 @@ func printKeptOut(w io.Writer, title string, kept []plan.KeptOut) {
 
 // warnOfPlan says what people must not overlook in a plan.
 func warnOfPlan(w io.Writer, p *plan.File) {
+	what := p.Header.Selection.Stage()
 	if p.Header.KeepRoots && len(p.Header.Selection.Owners) > 0 {
-		warn(w, "the owners' own records are not in the plan (--keep-roots): their controller makes new pods for those that go")
+		warn(w, "the owners' own records are not in the plan (--keep-roots): their controller makes new "+what+" for those that go")
 	}
 	if p.Header.Selection.Whole != nil {
 		warnOfNamespace(w, p)
 	} else if len(p.Header.Selection.Owners) == 0 {
-		warn(w, "no owner is in the plan: whatever has made these pods may make new ones")
+		warn(w, "no owner is in the plan: whatever has made these "+what+" may make new ones")
 	}
 	for i := range p.Trailer.Owners {
 		owner := &p.Trailer.Owners[i]
 		if owner.Absent {
-			warn(w, fmt.Sprintf("%s has no record of its own; its pods were matched by its name, and have the UIDs %s", owner, strings.Join(owner.UIDs, ", ")))
+			warn(w, fmt.Sprintf("%s has no record of its own; its %s were matched by its name, and have the UIDs %s", owner, what, strings.Join(owner.UIDs, ", ")))
 		}
 	}
 	summary := &p.Trailer.Summary
