@@ -24,6 +24,7 @@ import (
 // where a flag is not given.
 type connectOptions struct {
 	flags             *pflag.FlagSet // these, to be repeated in the next command
+	prefixFlags       *pflag.FlagSet // where the keys begin, to be repeated where that is not known from a plan
 	config            etcdops.Config
 	insecureTransport bool
 	user, password    string
@@ -75,8 +76,13 @@ func (o *connectOptions) addEncryptionFlag(cmd *cobra.Command) {
 
 // addPrefixFlag is for commands that begin with keys. Others know the prefix from a plan.
 func (o *connectOptions) addPrefixFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.registry.prefix, prefixFlag, "", "kube-apiserver's --etcd-prefix (default: as found on this node, else "+defaultPrefix+")")
+	o.prefixFlags = pflag.NewFlagSet("prefix", pflag.ContinueOnError)
+	o.prefixFlags.StringVar(&o.registry.prefix, prefixFlag, "", "kube-apiserver's --etcd-prefix (default: as found on this node, else "+defaultPrefix+")")
+	cmd.Flags().AddFlagSet(o.prefixFlags)
 }
+
+// again returns the flags that were given, for a next command that begins with keys too.
+func (o *connectOptions) again() string { return repeat(o.flags) + repeat(o.prefixFlags) }
 
 // variable returns the environment variable that etcdctl reads for a flag, "" if it has no such flag.
 func variable(flag string) string {

@@ -76,7 +76,7 @@ func (o *doctorOptions) run(ctx context.Context, s streams) error {
 	} else {
 		printDoctor(s.out, report, facts)
 		if report.Level != doctor.Fail {
-			printNext(s.out, []string{"etcdsweep top" + repeat(o.flags)})
+			printNext(s.out, []string{"etcdsweep top" + o.again()})
 		}
 	}
 	switch {

@@ -256,6 +256,9 @@ func ownerWords(o *census.Owner) string {
 	default:
 		words += "Where its kind is stored is not known."
 	}
+	if o.Namespace == "" {
+		words += " It is in no namespace: plan takes it as --owner with --keep-roots, and -n for each namespace that top --by namespace shows."
+	}
 	if o.Above != nil {
 		words += fmt.Sprintf(" It is controlled by %s, of which nothing is known.", o.Above)
 	}
@@ -265,14 +268,12 @@ func ownerWords(o *census.Owner) string {
 // planCommand plans the removal of what an owner has made, "" if a plan could not tell what that is.
 func (o *topOptions) planCommand(g *census.Group) string {
 	owner := g.Owner
-	if owner.State == census.Sealed || owner.State == census.Unknown {
+	if owner.State == census.Sealed || owner.State == census.Unknown || owner.Namespace == "" {
 		return ""
 	}
 	words := []string{"etcdsweep plan"}
 	add := func(flag, value string) { words = append(words, flag, shellQuote(value)) }
-	if owner.Namespace != "" {
-		add("-n", owner.Namespace)
-	}
+	add("-n", owner.Namespace)
 	switch kind := owner.GroupKind(); {
 	case kind.Group == "batch" && kind.Kind == "Job":
 		add("--job", owner.Name)
@@ -293,6 +294,6 @@ func (o *topOptions) planCommand(g *census.Group) string {
 	if o.offline.revision > 0 {
 		add("--rev", fmt.Sprint(o.offline.revision))
 	}
-	add("-o", strings.TrimPrefix(owner.Namespace+"-"+owner.Name+".plan", "-"))
-	return strings.Join(words, " ") + repeat(o.flags)
+	add("-o", owner.Namespace+"-"+owner.Name+".plan")
+	return strings.Join(words, " ") + o.again()
 }
