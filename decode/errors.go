@@ -17,13 +17,24 @@ const (
 	Malformed       Reason = "malformed"        // breaks its encoding's rules, or lacks apiVersion or kind
 )
 
+// Why says what an encrypted value was not opened for.
+type Why string
+
+const (
+	NotTried  Why = ""                       // nobody had keys to try
+	NoSuchKey Why = "no such key"            // in the EncryptionConfiguration, for this resource
+	NotOpened Why = "wrong key or damaged"   // or, under aesgcm and KMS, moved from another etcd key
+	NoAnswer  Why = "plugin does not answer" // absent, hanging or dead
+	Refused   Why = "plugin refuses"         // answers with an error
+)
+
 // UnreadableError is the error of [Decode].
 type UnreadableError struct {
 	Reason   Reason
 	Encoding Encoding // of a malformed value
 	Provider string   // of an encrypted value: "aescbc", "aesgcm", "secretbox", "kms v1", "kms v2", or what a later Kubernetes adds; "" if its header is cut off
 	Key      string   // of an encrypted value: the name of its key, or of its KMS plugin, in the EncryptionConfiguration
-	Why      string   // of an encrypted value that was tried: what it was not opened for, in two or three words; "" if nobody tried
+	Why      Why      // of an encrypted value
 	Err      error    // of a malformed value, or of one that was tried: what is wrong, and where
 }
 
@@ -48,6 +59,25 @@ func (e *UnreadableError) Error() string {
 		return "value is " + e.Class()
 	}
 	return fmt.Sprintf("value is %s: %v", e.Class(), e.Err)
+}
+
+// Hint says what makes such a value readable, "" if nothing is known to.
+func (e *UnreadableError) Hint() string {
+	if e.Reason != Encrypted {
+		return ""
+	}
+	switch e.Why {
+	case NotTried:
+		return "give kube-apiserver's --encryption-provider-config in --encryption-config"
+	case NoSuchKey:
+		return "the --encryption-config has no key of that name for the resource: it may be an older or a newer one than kube-apiserver's"
+	case NotOpened:
+		return "the --encryption-config has another key of that name, or the value is damaged: compare with the file that kube-apiserver reads now"
+	case NoAnswer:
+		return "start the KMS plugin on this node, at the endpoint that the --encryption-config names"
+	default:
+		return "the KMS plugin's log says why; its key may be disabled, or not allowed to this node"
+	}
 }
 
 // Unwrap returns what is wrong, where that is known, else nil.

@@ -141,11 +141,11 @@ func (e *examiner) values(ctx context.Context) {
 		}
 		for i := range records {
 			r := &records[i]
-			class, readable := storedAs(r)
-			seen := byName[class]
+			stored := storedAs(r)
+			seen := byName[stored.Name]
 			if seen == nil {
-				seen = &doctor.Encoding{Name: class, Readable: readable, Example: r.Key}
-				byName[class] = seen
+				seen = &stored
+				byName[stored.Name] = seen
 			}
 			seen.Count++
 			seen.Example = min(seen.Example, r.Key)
@@ -160,15 +160,16 @@ func (e *examiner) values(ctx context.Context) {
 }
 
 // storedAs says how a record is stored, and whether it can be read.
-func storedAs(r *decode.Record) (class string, readable bool) {
+func storedAs(r *decode.Record) doctor.Encoding {
+	e := doctor.Encoding{Name: string(decode.EncodingOf(r.Value)), Example: r.Key}
 	_, err := r.Decode()
+	e.Readable = err == nil
 	if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
-		return unreadable.Class(), false
+		e.Name, e.Hint = unreadable.Class(), unreadable.Hint()
+	} else if encrypted := decode.Encryption(r.Value); encrypted != nil {
+		e.Name = encrypted.Class()
 	}
-	if encrypted := decode.Encryption(r.Value); encrypted != nil {
-		return encrypted.Class(), err == nil
-	}
-	return string(decode.EncodingOf(r.Value)), err == nil
+	return e
 }
 
 // writers watches for kube-controller-manager and the apiservers, until it is known of the first whether it writes.

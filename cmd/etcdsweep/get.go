@@ -142,7 +142,7 @@ func (o *getOptions) run(ctx context.Context, cmd *cobra.Command, args []string,
 		err = all(ctx, source, o.prefix, &shown)
 	}
 	if err == nil && shown.unreadable > 0 {
-		err = &unreadError{unreadable: shown.unreadable, of: shown.printed}
+		err = &unreadError{unreadable: shown.unreadable, of: shown.printed, hint: shown.hint}
 	}
 	return interrupted(ctx, err)
 }
@@ -192,12 +192,19 @@ func (e *absentError) Hint() string {
 }
 
 // unreadError says that not all of what was asked for could be shown.
-type unreadError struct{ unreadable, of int64 }
+type unreadError struct {
+	unreadable, of int64
+	hint           string // "" if nothing makes them readable
+}
 
 func (e *unreadError) Error() string {
 	return fmt.Sprintf("%s of %s values cannot be read", count(e.unreadable), count(e.of))
 }
 
 func (e *unreadError) Hint() string {
-	return "--encryption-config opens encrypted values; --raw writes a value as it is stored"
+	const raw = "--raw writes a value as it is stored"
+	if e.hint == "" {
+		return raw
+	}
+	return e.hint + "; " + raw
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type printer struct {
 
 	printed    int64
 	unreadable int64
+	hint       string // for the first of these that has one
 }
 
 // shownRecord is a record as programs read it.
@@ -82,6 +84,7 @@ func (p *printer) show(r *decode.Record) *shownRecord {
 		shown.Unreadable = err.Error()
 		if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
 			shown.Unreadable = unreadable.Class()
+			p.hint = cmp.Or(p.hint, unreadable.Hint())
 		}
 		return shown
 	}

@@ -69,13 +69,14 @@ func (t *topResult) printUnreadable(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "\nCannot be read:\n")
-	encrypted := false
-	for _, u := range t.Unreadable {
+	for i, u := range t.Unreadable {
 		fmt.Fprintf(w, "  %s, %s  %s\n      %s\n", count(u.Count), size(u.Bytes), u.Class, u.Example)
-		encrypted = encrypted || strings.HasPrefix(u.Class, string(decode.Encrypted))
-	}
-	if encrypted {
-		fmt.Fprintf(w, "  --%s with kube-apiserver's file reads what is encrypted.\n", encryptionFlag)
+		if next := i + 1; u.Hint == "" || next < len(t.Unreadable) && t.Unreadable[next].Hint == u.Hint {
+			continue // said once, behind the last of those that it is for
+		}
+		for line := range strings.Lines(text.WrapSoft(u.Hint, width-5)) {
+			fmt.Fprintf(w, "  -> %s\n", strings.TrimRight(line, " \n"))
+		}
 	}
 }
 

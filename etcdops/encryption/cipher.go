@@ -19,7 +19,7 @@ type cipher struct{ reads value.Read }
 func (c cipher) open(ctx context.Context, key string, sealed []byte) ([]byte, error) {
 	plain, _, err := c.reads.TransformFromStorage(ctx, sealed, value.DefaultContext(key))
 	if err != nil {
-		return nil, &sealedError{notOpened, err}
+		return nil, &sealedError{decode.NotOpened, err}
 	}
 	return plain, nil
 }
@@ -38,11 +38,11 @@ type cbc struct{ cipher }
 
 func (c cbc) open(ctx context.Context, key string, sealed []byte) ([]byte, error) {
 	if len(sealed) < 2*stdaes.BlockSize { // kube-apiserver's transformer panics if there is nothing behind the first block
-		return nil, &sealedError{notOpened, errors.New("it is cut off")}
+		return nil, &sealedError{decode.NotOpened, errors.New("it is cut off")}
 	}
 	plain, err := c.cipher.open(ctx, key, sealed)
 	if err == nil && decode.EncodingOf(plain) == "" {
-		return nil, &sealedError{notOpened, errors.New("what comes out is nothing that kube-apiserver stores")}
+		return nil, &sealedError{decode.NotOpened, errors.New("what comes out is nothing that kube-apiserver stores")}
 	}
 	return plain, err
 }

@@ -12,14 +12,6 @@ import (
 	"etcdsweep/decode"
 )
 
-// What a sealed record was not opened for: decode.UnreadableError.Why.
-const (
-	noSuchKey = "no such key"            // in the configuration, for this resource
-	notOpened = "wrong key or damaged"   // or, under aesgcm and KMS, moved from another etcd key
-	noAnswer  = "plugin does not answer" // absent, hanging or dead
-	refused   = "plugin refuses"         // answers with an error
-)
-
 // Keys opens encrypted values with the keys of one EncryptionConfiguration. It implements [decode.Opener], and is safe for
 // concurrent use.
 type Keys struct {
@@ -42,11 +34,11 @@ type opener interface {
 
 // sealedError says why a value could not be opened.
 type sealedError struct {
-	why string // one of the constants above
+	why decode.Why
 	err error
 }
 
-func (e *sealedError) Error() string { return e.why + ": " + e.err.Error() }
+func (e *sealedError) Error() string { return string(e.why) + ": " + e.err.Error() }
 func (e *sealedError) Unwrap() error { return e.err }
 
 func newKeys(prefix string) *Keys {
@@ -86,7 +78,7 @@ func (k *Keys) Open(ctx context.Context, r *decode.Record) error {
 // open tries every provider whose prefix fits, in order: there may be several keys of one name.
 func (k *Keys) open(ctx context.Context, key string, value []byte) ([]byte, error) {
 	resource := k.resource(key)
-	err := error(&sealedError{noSuchKey, fmt.Errorf("the configuration has no key of that name for %s", resource)})
+	err := error(&sealedError{decode.NoSuchKey, fmt.Errorf("the configuration has no key of that name for %s", resource)})
 	for _, p := range k.rule(resource) {
 		sealed, ok := bytes.CutPrefix(value, p.prefix)
 		if !ok {

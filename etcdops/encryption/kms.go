@@ -14,6 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/apiserver/pkg/storage/value/encrypt/aes"
 	kmstypes "k8s.io/apiserver/pkg/storage/value/encrypt/envelope/kmsv2/v2"
+
+	"etcdsweep/decode"
 )
 
 // kms makes the provider of a KMS plugin. Nothing is connected yet.
@@ -46,7 +48,7 @@ func (e kmsV1) open(ctx context.Context, key string, sealed []byte) ([]byte, err
 	var encrypted cryptobyte.String
 	data := cryptobyte.String(sealed)
 	if !data.ReadUint16LengthPrefixed(&encrypted) {
-		return nil, &sealedError{notOpened, errors.New("envelope is cut off")}
+		return nil, &sealedError{decode.NotOpened, errors.New("envelope is cut off")}
 	}
 	secret, err := e.plugin.decryptV1(ctx, encrypted)
 	if err != nil {
@@ -54,7 +56,7 @@ func (e kmsV1) open(ctx context.Context, key string, sealed []byte) ([]byte, err
 	}
 	gcm, err := newGCM(secret)
 	if err != nil {
-		return nil, &sealedError{notOpened, fmt.Errorf("data key: %w", err)}
+		return nil, &sealedError{decode.NotOpened, fmt.Errorf("data key: %w", err)}
 	}
 	plain, err := gcm.open(ctx, key, data)
 	if err == nil {
@@ -91,7 +93,7 @@ const maxDEKs = 1000 // kept; there are a few for each apiserver and key
 func (e *kmsV2) open(ctx context.Context, key string, sealed []byte) ([]byte, error) {
 	var object kmstypes.EncryptedObject
 	if err := proto.Unmarshal(sealed, &object); err != nil {
-		return nil, &sealedError{notOpened, fmt.Errorf("envelope: %w", err)}
+		return nil, &sealedError{decode.NotOpened, fmt.Errorf("envelope: %w", err)}
 	}
 	data := object.EncryptedData
 	object.EncryptedData = nil
@@ -101,7 +103,7 @@ func (e *kmsV2) open(ctx context.Context, key string, sealed []byte) ([]byte, er
 	}
 	reads, err := dataReader(object.EncryptedDEKSourceType, secret)
 	if err != nil {
-		return nil, &sealedError{notOpened, fmt.Errorf("data key: %w", err)}
+		return nil, &sealedError{decode.NotOpened, fmt.Errorf("data key: %w", err)}
 	}
 	return cipher{reads}.open(ctx, key, data)
 }
@@ -127,7 +129,7 @@ func dataReader(kind kmstypes.EncryptedDEKSourceType, secret []byte) (value.Read
 func (e *kmsV2) dataKey(ctx context.Context, envelope *kmstypes.EncryptedObject) ([]byte, error) {
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(envelope)
 	if err != nil {
-		return nil, &sealedError{notOpened, fmt.Errorf("envelope: %w", err)}
+		return nil, &sealedError{decode.NotOpened, fmt.Errorf("envelope: %w", err)}
 	}
 	name := string(raw)
 	e.mu.Lock()
@@ -137,7 +139,7 @@ func (e *kmsV2) dataKey(ctx context.Context, envelope *kmstypes.EncryptedObject)
 		return known.secret, known.err
 	}
 	secret, err := e.plugin.decryptV2(ctx, envelope)
-	if sealed, ok := errors.AsType[*sealedError](err); err != nil && (!ok || sealed.why != refused) {
+	if sealed, ok := errors.AsType[*sealedError](err); err != nil && (!ok || sealed.why != decode.Refused) {
 		return nil, err // which the plugin remembers itself, or the end of ctx
 	}
 	e.mu.Lock()

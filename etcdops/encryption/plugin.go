@@ -19,6 +19,8 @@ import (
 	kmsv1 "k8s.io/kms/apis/v1beta1"
 	kmsv2 "k8s.io/kms/apis/v2"
 	"k8s.io/kms/pkg/util"
+
+	"etcdsweep/decode"
 )
 
 // askAgain is how long a plugin that did not answer is left alone, and how long a refusal counts.
@@ -88,7 +90,7 @@ func (p *plugin) ask(ctx context.Context, request func(context.Context) error) e
 	down, till := p.down, p.till
 	p.mu.Unlock()
 	if down != nil && time.Now().Before(till) {
-		return &sealedError{noAnswer, down}
+		return &sealedError{decode.NoAnswer, down}
 	}
 	bounded, cancel := context.WithTimeout(ctx, p.timeout)
 	err := request(bounded)
@@ -96,10 +98,10 @@ func (p *plugin) ask(ctx context.Context, request func(context.Context) error) e
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	why := refused
+	why := decode.Refused
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled: // the last one: the connection was closed
-		why = noAnswer
+		why = decode.NoAnswer
 	}
 	if err != nil {
 		err = fmt.Errorf("KMS plugin at %s: %w", p.path, err)
@@ -110,7 +112,7 @@ func (p *plugin) ask(ctx context.Context, request func(context.Context) error) e
 	switch {
 	case err == nil:
 		return nil
-	case why == noAnswer:
+	case why == decode.NoAnswer:
 		p.down, p.till = err, time.Now().Add(askAgain)
 	}
 	return &sealedError{why, err}

@@ -131,14 +131,14 @@ func (c *counter) scan(ctx context.Context, source Source, p place) error {
 func (c *counter) add(resource *decode.Resource, record *decode.Record) {
 	bytes := int64(len(record.Key) + len(record.Value))
 	object, err := record.Decode()
-	class := ""
+	class, hint := "", ""
 	if unreadable, ok := errors.AsType[*decode.UnreadableError](err); ok {
-		class = unreadable.Class()
+		class, hint = unreadable.Class(), unreadable.Hint()
 	} else if err == nil && resource.GroupKind.Kind != "" && resource.Check(c.opts.Prefix, record.Key, &object) != nil {
 		class = "key and object disagree"
 	}
 	if class != "" {
-		c.addUnreadable(class, record.Key, bytes)
+		c.addUnreadable(class, hint, record.Key, bytes)
 		object = decode.Object{}
 	}
 	c.total.add(&object, bytes)
@@ -197,15 +197,15 @@ func (c *counter) fold() {
 	}
 }
 
-func (c *counter) addUnreadable(class, example string, bytes int64) {
+func (c *counter) addUnreadable(class, hint, example string, bytes int64) {
 	u := c.unreadable[class]
 	if u == nil {
 		if len(c.unreadable) >= mostClasses {
-			class = "of other classes"
+			class, hint = "of other classes", ""
 			u = c.unreadable[class]
 		}
 		if u == nil {
-			u = &Unreadable{Class: class, Example: example}
+			u = &Unreadable{Class: class, Hint: hint, Example: example}
 			c.unreadable[class] = u
 		}
 	}

@@ -48,7 +48,8 @@ type Unreadable struct {
 	Class   string `json:"class"`
 	Count   int64  `json:"count"`
 	Bytes   int64  `json:"bytes"`
-	Example string `json:"example"` // a key
+	Example string `json:"example"`        // a key
+	Hint    string `json:"hint,omitempty"` // what would make it readable
 }
 
 // report is what was counted so far.

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -51,6 +52,8 @@ func certificates(f *Facts) []Finding {
 			continue
 		case f.Now.Before(c.NotBefore):
 			all = append(all, fail("TLS", "compare the clocks of this machine and of "+c.where(), "%s: not valid before %s", c, date(c.NotBefore))...)
+		case left <= 0 && c.Of == caCertificate && f.verified():
+			all = append(all, warn("TLS", "take it out of the file", "%s: expired on %s; another one in the file is good for the endpoints", c, date(c.NotAfter))...)
 		case left <= 0:
 			all = append(all, fail("TLS", renew(c), "%s: expired on %s", c, date(c.NotAfter))...)
 		case left < soon:
@@ -64,6 +67,11 @@ func certificates(f *Facts) []Finding {
 		return ok("TLS", "%d certificates, good until %s at least", f.sound(), date(first.NotAfter))
 	}
 	return all
+}
+
+// verified reports whether an endpoint's certificate was found good: a CA has vouched for it that has not expired.
+func (f *Facts) verified() bool {
+	return !f.Unverified && slices.ContainsFunc(f.Endpoints, func(e Endpoint) bool { return e.Err == nil })
 }
 
 func (f *Facts) sound() (n int) {

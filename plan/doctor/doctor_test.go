@@ -90,8 +90,16 @@ func TestFaults(t *testing.T) {
 		"a server's has expired": {func(f *Facts) { f.Certificates[0].NotAfter = now() }, Fail, "TLS", "https://10.0.0.1:2379, for m1: expired on 2026-11-28 03:00 UTC", "restart that member"},
 		"a client's expires":     {func(f *Facts) { f.Certificates[1].NotAfter = now().Add(50 * time.Hour) }, Warn, "TLS", "client, for root: expires on 2026-11-30 05:00 UTC, in 2 days", "--cert and --key"},
 		"the CA's expires":       {func(f *Facts) { f.Certificates[2].NotAfter = now().Add(time.Hour) }, Warn, "TLS", "CA: expires on 2026-11-28 04:00 UTC, in 1h0m0s", "renew"},
-		"a server's is new":      {func(f *Facts) { f.Certificates[0].NotBefore = now().Add(time.Hour) }, Fail, "TLS", "not valid before", "clocks of this machine and of https://10.0.0.1:2379"},
-		"a client's is new":      {func(f *Facts) { f.Certificates[1].NotBefore = now().Add(time.Hour) }, Fail, "TLS", "not valid before", "who made the certificate"},
+		"an old CA beside a good one": {
+			func(f *Facts) { f.Certificates[2].NotAfter = now() },
+			Warn, "TLS", "CA: expired on 2026-11-28 03:00 UTC; another one in the file is good", "take it out",
+		},
+		"an old CA, and nobody was verified": {
+			func(f *Facts) { f.Certificates[2].NotAfter, f.Unverified = now(), true },
+			Fail, "TLS", "CA: expired on", "renew",
+		},
+		"a server's is new": {func(f *Facts) { f.Certificates[0].NotBefore = now().Add(time.Hour) }, Fail, "TLS", "not valid before", "clocks of this machine and of https://10.0.0.1:2379"},
+		"a client's is new": {func(f *Facts) { f.Certificates[1].NotBefore = now().Add(time.Hour) }, Fail, "TLS", "not valid before", "who made the certificate"},
 
 		"kine":                 {func(f *Facts) { f.NotEtcd = "what answers is not etcd: it has no raft" }, Fail, "etcd", "no raft", "kubectl"},
 		"nobody knows who":     {func(f *Facts) { f.MembersErr = hinted{down} }, Fail, "members", "no answer in time", "do as the error says"},
@@ -148,9 +156,9 @@ func TestFaults(t *testing.T) {
 		"apiservers hidden":  {func(f *Facts) { f.ServersErr = down }, Warn, "apiservers", "not known", "members"},
 		"encrypted values": {
 			func(f *Facts) {
-				f.Encodings = append(f.Encodings, Encoding{Name: "encrypted (aescbc, key k)", Count: 3, Example: "/registry/secrets/a/b"})
+				f.Encodings = append(f.Encodings, Encoding{Name: "encrypted (aescbc, key k)", Count: 3, Hint: "give --encryption-config", Example: "/registry/secrets/a/b"})
 			},
-			Warn, "values", "3 encrypted (aescbc, key k) cannot be read, such as /registry/secrets/a/b", "--encryption-config",
+			Warn, "values", "3 encrypted (aescbc, key k) cannot be read, such as /registry/secrets/a/b", "give --encryption-config; until then it is counted, and never selected",
 		},
 		"malformed values": {
 			func(f *Facts) {

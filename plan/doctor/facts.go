@@ -98,6 +98,7 @@ type Encoding struct {
 	Name     string // "protobuf", "encrypted (aescbc, key k1)"
 	Count    int64
 	Readable bool
+	Hint     string // what would make it readable, "" if nothing is known to
 	Example  string // a key
 }
 

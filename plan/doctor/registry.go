@@ -105,8 +105,8 @@ func encodings(f *Facts) []Finding {
 			continue
 		}
 		hint := "it is counted, and never selected"
-		if strings.HasPrefix(e.Name, "encrypted") {
-			hint = "give kube-apiserver's --encryption-provider-config in --encryption-config; without it such values are counted, and never selected"
+		if e.Hint != "" {
+			hint = e.Hint + "; until then " + hint
 		}
 		all = append(all, warn("values", hint, "%s %s cannot be read, such as %s", itoa(e.Count), e.Name, e.Example)...)
 	}
