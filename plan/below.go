@@ -92,11 +92,11 @@ func (b *builder) readControlled(ctx context.Context) (all []*found, err error) 
 		return nil, err
 	}
 	for _, p := range places {
-		for record, err := range b.source.Scan(ctx, p.prefix) {
+		for record, err := range b.source.Scan(ctx, p.Prefix) {
 			if err != nil {
 				return nil, err
 			}
-			object, class, err := b.read(p.resource, &record)
+			object, class, err := b.read(p.Resource, &record)
 			if err != nil {
 				return nil, err
 			}

@@ -54,37 +54,6 @@ type owned struct {
 	passed bool // a pod that depends on it has passed when it did not go
 }
 
-// place is a resource in a namespace.
-type place struct {
-	resource decode.Resource
-	prefix   string
-}
-
-// places returns where there is anything of the resources in the namespaces. Most have nothing there, which counting
-// tells for less than a scan of each.
-func (b *builder) places(ctx context.Context, namespaces []string, resources []decode.Resource) (places []place, err error) {
-	var all []place
-	var prefixes []string
-	for _, namespace := range namespaces {
-		for _, resource := range resources {
-			if resource.Namespaced {
-				prefix := resource.NamespacePrefix(b.opts.Prefix, namespace)
-				all, prefixes = append(all, place{resource, prefix}), append(prefixes, prefix)
-			}
-		}
-	}
-	counts, err := b.source.CountEach(ctx, prefixes)
-	if err != nil {
-		return nil, err
-	}
-	for i, p := range all {
-		if counts[i] > 0 {
-			places = append(places, p)
-		}
-	}
-	return places, nil
-}
-
 // mayHaveDependents reports whether anything may depend on objects of a resource: the garbage collector ignores Events
 // (k8s.io/kubernetes pkg/controller/garbagecollector/graph_builder.go). What depends on an object in no namespace may be
 // anywhere, and is not looked for.
@@ -165,13 +134,13 @@ func (d *dependents) look(ctx context.Context) error {
 }
 
 // read keeps what has owners of one resource in one namespace.
-func (d *dependents) read(ctx context.Context, p place) error {
-	for record, err := range d.b.source.Scan(ctx, p.prefix) {
+func (d *dependents) read(ctx context.Context, p Place) error {
+	for record, err := range d.b.source.Scan(ctx, p.Prefix) {
 		if err != nil {
 			return err
 		}
 		d.b.sum.summary.Collateral.Scanned++
-		object, class, err := d.b.read(p.resource, &record)
+		object, class, err := d.b.read(p.Resource, &record)
 		if err != nil {
 			return err
 		}
@@ -346,58 +315,6 @@ func (d *dependents) finish(ctx context.Context) error {
 		return err
 	}
 	return c.check(d.b.opts.Allow)
-}
-
-// namedClaims reads what becomes of the volumes of claims that go.
-func (b *builder) namedClaims(ctx context.Context, claims []*owned) (named []Claim, err error) {
-	for _, o := range claims {
-		claim := Claim{Key: o.line.Key, Volume: o.volume}
-		if claim.Volume != "" {
-			if claim.ReclaimPolicy, err = b.reclaimPolicy(ctx, claim.Volume); err != nil {
-				return nil, err
-			}
-		}
-		named = append(named, claim)
-	}
-	return named, nil
-}
-
-// reclaimPolicy reads what becomes of a volume without its claim; "" if that cannot be known.
-func (b *builder) reclaimPolicy(ctx context.Context, volume string) (string, error) {
-	volumes, _ := decode.Lookup(schema.GroupKind{Kind: "PersistentVolume"})
-	record, err := b.source.Get(ctx, volumes.Key(b.opts.Prefix, "", volume))
-	if err != nil || record == nil {
-		return "", err
-	}
-	object, class, err := b.read(volumes, record)
-	if err != nil || class != "" {
-		return "", err
-	}
-	return object.ReclaimPolicy, nil
-}
-
-const namedClaims = 10 // in one refusal
-
-// claimWords names claims of which what is on their volumes may be lost.
-func claimWords(claims []Claim, all int64) string {
-	var words []string
-	for i := range claims[:min(len(claims), namedClaims)] {
-		words = append(words, claims[i].String())
-	}
-	if more := all - int64(len(words)); more > 0 {
-		words = append(words, fmt.Sprintf("and %d more", more))
-	}
-	return "what is on the volumes of these claims may be lost: " + strings.Join(words, ", ")
-}
-
-// claims counts all claims, named or not.
-func (c *Collateral) claims() int64 {
-	for _, kind := range c.Kinds {
-		if kind.Reason == claimKind {
-			return kind.Count
-		}
-	}
-	return 0
 }
 
 // check refuses what was not allowed to go.

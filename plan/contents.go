@@ -2,7 +2,6 @@ package plan
 
 import (
 	"context"
-	"iter"
 	"slices"
 	"strings"
 
@@ -12,8 +11,8 @@ import (
 // ContentsSource is what it takes to find all that is in a namespace.
 type ContentsSource interface {
 	NodeSource
-	Scan(ctx context.Context, prefix string) iter.Seq2[decode.Record, error]
-	CountEach(ctx context.Context, prefixes []string) ([]int64, error)
+	scanner
+	counter
 }
 
 // Contents knows which keys of the registry are those of objects in a namespace: by the scope of their resource, never by the
@@ -38,35 +37,17 @@ func ReadContents(ctx context.Context, source ContentsSource, prefix string, nam
 	return c, nil
 }
 
-// Place is a resource in a namespace.
-type Place struct {
-	Resource decode.Resource
-	Prefix   string // of its keys
-	Keys     int64
-}
-
 // Places returns where there is anything in the namespace, in the order of the keys. It counts the keys of each resource, and
 // does not see what is of none: see [Contents.Survey].
 func (c *Contents) Places(ctx context.Context, source ContentsSource) ([]Place, error) {
 	var places []Place
-	var prefixes []string
 	for _, resource := range c.resources {
 		if prefix := resource.NamespacePrefix(c.prefix, c.namespace.Name); resource.Namespaced && !c.namespace.elsewhere(prefix) {
 			places = append(places, Place{Resource: resource, Prefix: prefix})
 		}
 	}
 	slices.SortFunc(places, func(a, b Place) int { return strings.Compare(a.Prefix, b.Prefix) })
-	for _, p := range places {
-		prefixes = append(prefixes, p.Prefix)
-	}
-	counts, err := source.CountEach(ctx, prefixes)
-	if err != nil {
-		return nil, err
-	}
-	for i := range places {
-		places[i].Keys = counts[i]
-	}
-	return slices.DeleteFunc(places, func(p Place) bool { return p.Keys == 0 }), nil
+	return stocked(ctx, source, places)
 }
 
 // ofNoResource is why it cannot be said whether a key is in a namespace.
