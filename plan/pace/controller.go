@@ -56,6 +56,7 @@ type Controller struct {
 	degraded string // which voter was down from the start; "" if none was
 	last     time.Time
 	cut      time.Time // when the rate was cut last
+	knee     float64   // the rate that was too much then; 0 if none was
 	lowSince time.Time // since when the run is next to nothing
 
 	paused    string    // why the run stands still; "" if it does not
@@ -206,7 +207,7 @@ func (c *Controller) move(v verdict, s Sample) {
 		c.lower(c.floor, 0, v.reason)
 	case halve:
 		if s.At.Sub(c.cut) >= cutEvery {
-			c.cut = s.At
+			c.cut, c.knee = s.At, c.rate
 			c.lower(max(c.floor, c.rate/2), c.part/2, v.reason)
 			c.reads.window.clear() // what it shows from now on is of the lower rate
 			c.writes.window.clear()
@@ -237,7 +238,7 @@ func (c *Controller) low(at time.Time) bool {
 // raise raises what was used: a rate that nobody has used, or nobody has measured, is not known to do no harm.
 func (c *Controller) raise(s Sample) {
 	if s.Busy && len(s.Reads) > 0 {
-		c.rate = min(c.ceiling, c.rate+max(min(c.ceiling, c.full())/steps, 1))
+		c.rate = min(c.ceiling, c.rate+c.step())
 	}
 	if s.Bulk && len(s.Reads) > 0 {
 		c.part = min(1, c.part+1.0/steps)
@@ -245,6 +246,16 @@ func (c *Controller) raise(s Sample) {
 	if c.rate >= c.ceiling {
 		c.cause = ""
 	}
+}
+
+// step is by how much the rate of writes rises with a sample. About the rate that was too much last it is a fifth: there a run
+// spends most of its time then, and goes beyond it seldom, as TCP does (CUBIC, RFC 9438).
+func (c *Controller) step() float64 {
+	step := min(c.ceiling, c.full()) / steps
+	if near := c.rate / c.knee; near > 7.0/8 && near < 9.0/8 {
+		step /= 5
+	}
+	return max(step, 1)
 }
 
 // full returns the rate that the run was given, which is all that it is made for.
