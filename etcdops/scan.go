@@ -1,6 +1,7 @@
 package etcdops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,13 +21,14 @@ import (
 type ScanOptions struct {
 	KeysOnly bool // leave the values out
 
-	// PageBytes is the size that a page aims at. If 0 it is 2 MiB, and grows with what was read, up to 8 MiB: the more keys are left
-	// for the server to count, the fewer pages there should be. The first page guesses at the size of values, later ones go by
-	// the mean of what was read.
+	// PageBytes is the size that a page aims at, 2 MiB if 0. The first page guesses at the size of values, later ones go by the mean
+	// of what was read.
 	PageBytes int
-	// PageKeys is the most keys in a page: 10,000 if 0, 20,000 with KeysOnly. Every page makes the server count all
-	// keys that are left of the range, so small pages are quadratic.
+	// PageKeys is the most keys in a page: 10,000 if 0, 20,000 with KeysOnly.
 	PageKeys int
+	// WindowAbove is how many keys may be left of the range for a page to be asked of all of it; 50,000 if 0. Every page makes the
+	// server count the keys of the range that it is asked of, so of more it is asked of a part.
+	WindowAbove int64
 	// Revision is read, and no other: without it the newest, and on after a compaction.
 	Revision int64
 	// NoStream reads by pages even where the endpoint has RangeStream (etcd 3.7).
@@ -35,8 +37,6 @@ type ScanOptions struct {
 
 const (
 	defaultPageBytes    = 2 << 20
-	largestPageBytes    = 8 << 20
-	pagePart            = 32 // of what was read a page may be this part, once that is more than defaultPageBytes
 	defaultPageKeys     = 10_000
 	defaultPageKeysOnly = 20_000
 	firstPageKeys       = 500 // until the size of a value is known
@@ -47,6 +47,8 @@ const (
 )
 
 func (o ScanOptions) withDefaults() ScanOptions {
+	o.PageBytes = cmp.Or(o.PageBytes, defaultPageBytes)
+	o.WindowAbove = cmp.Or(o.WindowAbove, windowAbove)
 	if o.PageKeys == 0 {
 		o.PageKeys = defaultPageKeys
 		if o.KeysOnly {
@@ -214,7 +216,7 @@ func (s *scan) stream(ctx context.Context, etcd *clientv3.Client) error {
 	timeout := s.client.cfg.CommandTimeout
 	stalled := time.AfterFunc(timeout, func() { cancel(context.DeadlineExceeded) })
 	defer stalled.Stop()
-	responses, err := etcd.GetStream(ctx, s.next, s.rangeOptions()...)
+	responses, err := etcd.GetStream(ctx, s.next, s.rangeOptions(s.end)...)
 	if err != nil {
 		return rpctypes.Error(err)
 	}
@@ -239,27 +241,48 @@ func (s *scan) stream(ctx context.Context, etcd *clientv3.Client) error {
 	return context.Cause(ctx)
 }
 
-// paged reads the rest of the range page by page.
+// paged reads the rest of the range page by page: of all of it until a page has told how many keys are left, then by windows as long
+// as these are many.
 func (s *scan) paged(ctx context.Context, etcd *clientv3.Client) error {
+	var part window
+	end, left := s.end, int64(0)
 	for {
 		limit := s.pageLimit()
 		response, err := within(ctx, s.client.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.GetResponse, error) {
-			return etcd.Get(ctx, s.next, append(s.rangeOptions(), clientv3.WithLimit(limit))...)
+			return etcd.Get(ctx, s.next, append(s.rangeOptions(end), clientv3.WithLimit(limit))...)
 		})
 		if err != nil {
 			return err
 		}
-		if err := s.deliver(ctx, response.Kvs); err != nil {
+		page := response.Kvs
+		if err := s.deliver(ctx, page); err != nil {
 			return err
 		}
-		if !response.More {
+		switch {
+		case !response.More && end == s.end:
 			return nil
+		case !response.More:
+			s.next = end
 		}
+		if left -= int64(len(page)); end == s.end {
+			left = response.Count - int64(len(page))
+		}
+		switch {
+		case left <= s.opts.WindowAbove:
+			end = s.end
+			continue
+		case response.More:
+			part = newWindow(page[0].Key, page[len(page)-1].Key, len(page), s.pageLimit())
+		default:
+			part = part.scaled(len(page), limit)
+		}
+		end = part.from(s.next, s.end)
 	}
 }
 
-func (s *scan) rangeOptions() []clientv3.OpOption {
-	opts := []clientv3.OpOption{clientv3.WithRange(s.end), clientv3.WithRev(s.revision)}
+// rangeOptions asks for what is left up to an end.
+func (s *scan) rangeOptions(end string) []clientv3.OpOption {
+	opts := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithRev(s.revision)}
 	if s.opts.KeysOnly {
 		opts = append(opts, clientv3.WithKeysOnly())
 	}
@@ -275,12 +298,8 @@ func (s *scan) pageLimit() int64 {
 	if s.keys == 0 {
 		return min(firstPageKeys, most)
 	}
-	size := int64(s.opts.PageBytes)
-	if size == 0 {
-		size = min(max(s.bytes/pagePart, defaultPageBytes), largestPageBytes)
-	}
 	mean := max(s.bytes/s.keys, 1)
-	return min(max(size/mean, minPageKeys), most)
+	return min(max(int64(s.opts.PageBytes)/mean, minPageKeys), most)
 }
 
 // deliver hands a page to the consumer, moves the range past it, and waits until more may be read.

@@ -9,15 +9,12 @@ func TestPageLimit(t *testing.T) {
 		keys, bytes int64
 		want        int64
 	}{
-		"the first page":                  {ScanOptions{}, 0, 0, firstPageKeys},
-		"2 MiB by what was read":          {ScanOptions{}, 1000, 2 * mib, 1000},
-		"until a page is a part of it":    {ScanOptions{}, 64 * kib, 64 * mib, 2 * kib},
-		"which grows":                     {ScanOptions{}, 128 * kib, 128 * mib, 4 * kib},
-		"to 8 MiB":                        {ScanOptions{}, 1024 * kib, 1024 * mib, 8 * kib},
-		"and 10,000 keys":                 {ScanOptions{}, 10240 * kib, 1024 * mib, defaultPageKeys},
-		"what is asked for does not grow": {ScanOptions{PageBytes: mib}, 1024 * kib, 1024 * mib, kib},
-		"large values":                    {ScanOptions{}, 100, 100 * mib, minPageKeys},
-		"keys only":                       {ScanOptions{KeysOnly: true}, 1000, 100 * mib, defaultPageKeysOnly},
+		"the first page":         {ScanOptions{}, 0, 0, firstPageKeys},
+		"2 MiB by what was read": {ScanOptions{}, 1000, 2 * mib, 1000},
+		"and 10,000 keys":        {ScanOptions{}, 10240 * kib, 1024 * mib, defaultPageKeys},
+		"what is asked for":      {ScanOptions{PageBytes: mib}, 1024 * kib, 1024 * mib, kib},
+		"large values":           {ScanOptions{}, 100, 100 * mib, minPageKeys},
+		"keys only":              {ScanOptions{KeysOnly: true}, 1000, 100 * mib, defaultPageKeysOnly},
 	} {
 		s := scan{opts: c.opts.withDefaults(), keys: c.keys, bytes: c.bytes}
 		if got := s.pageLimit(); got != c.want {

@@ -76,6 +76,9 @@ func TestScanReadsAll(t *testing.T) {
 				"pages of few bytes":   {NoStream: true, PageBytes: 3000},
 				"keys only":            {KeysOnly: true},
 				"pages of keys only":   {KeysOnly: true, NoStream: true, PageKeys: 100},
+				"windows":              {NoStream: true, PageKeys: 7, WindowAbove: 1},
+				"windows, and the end": {NoStream: true, PageKeys: 10, WindowAbove: 700},
+				"windows of one key":   {NoStream: true, PageKeys: 1, WindowAbove: 1450},
 			} {
 				t.Run(name, func(t *testing.T) {
 					labtest.NoLeaks(t)
