@@ -252,7 +252,7 @@ func (c *Controller) raise(s Sample) {
 // spends most of its time then, and goes beyond it seldom, as TCP does (CUBIC, RFC 9438).
 func (c *Controller) step() float64 {
 	step := min(c.ceiling, c.full()) / steps
-	if near := c.rate / c.knee; near > 7.0/8 && near < 9.0/8 {
+	if c.rate > c.knee*7/8 && c.rate < c.knee*9/8 {
 		step /= 5
 	}
 	return max(step, 1)
@@ -268,7 +268,7 @@ func (c *Controller) lower(rate, part float64, reason string) {
 // start goes back to the rate of a beginning.
 func (c *Controller) start(reason string, at time.Time) {
 	c.lower(max(c.floor, min(c.cfg.StartRate, c.ceiling)), 0, reason)
-	c.holding, c.lowSince = false, time.Time{}
+	c.holding, c.lowSince, c.knee = false, time.Time{}, 0
 	c.noteLow(at)
 }
 
