@@ -267,13 +267,13 @@ func (s *scan) paged(ctx context.Context, etcd *clientv3.Client) error {
 		if left -= int64(len(page)); end == s.end {
 			left = response.Count - int64(len(page))
 		}
-		switch {
-		case left <= s.opts.WindowAbove:
+		if left <= s.opts.WindowAbove {
 			end = s.end
 			continue
-		case response.More:
+		}
+		if response.More {
 			part = newWindow(page[0].Key, page[len(page)-1].Key, len(page), s.pageLimit())
-		default:
+		} else {
 			part = part.scaled(len(page), limit)
 		}
 		end = part.from(s.next, s.end)

@@ -19,7 +19,7 @@ type window struct {
 
 const (
 	windowAbove = 50_000 // keys left: counting fewer takes a few milliseconds
-	windowPages = 2
+	windowPages = 3
 	windowFine  = 8  // bytes in which the keys of a page differ: what is behind them makes no difference
 	windowGrow  = 16 // times, from one window to the next
 )
@@ -41,11 +41,11 @@ func newWindow(first, last []byte, keys int, limit int64) window {
 	return w
 }
 
-// scaled returns the window to follow one that was read to its end, by how many keys were in that. It goes further, because there
-// were fewer than there should have been.
+// scaled returns the window to follow one that was read to its end, by how many keys were in that, of the most that one page
+// has. It goes further, because there were fewer than there should have been.
 func (w window) scaled(keys int, limit int64) window {
 	times := min(windowPages*limit/int64(max(keys, 1)), windowGrow)
-	return window{span: new(big.Int).Mul(w.span, big.NewInt(max(times, 1))), width: w.width}
+	return window{span: new(big.Int).Mul(w.span, big.NewInt(times)), width: w.width}
 }
 
 // from returns the end of the window that begins at a key: behind that, and not behind the end of the range.
