@@ -95,7 +95,10 @@ func (b *builder) writeNamespace(ctx context.Context) error {
 			}
 		}
 	}
-	if n := b.whole.namespace; n != nil && b.stays() == 0 {
+	stays := b.stays()
+	if n := b.whole.namespace; n != nil && stays > 0 {
+		b.sum.summary.Namespace.Stays = stays
+	} else if n != nil {
 		for guard, why := range b.guards.objections(&n.object) {
 			b.sum.kept.add(guard, why, n.entry.Key)
 		}
@@ -115,7 +118,6 @@ func (b *builder) stays() (n int64) {
 			n += unreadable.Count
 		}
 	}
-	b.sum.summary.Namespace.Stays = n
 	return n
 }
 

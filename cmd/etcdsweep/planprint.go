@@ -70,7 +70,7 @@ func printNamespace(w io.Writer, p *plan.File) {
 	default:
 		fmt.Fprintf(w, "Namespace %s is not terminating; kube-apiservers alive: %d\n", whole.Name, state.Apiservers)
 	}
-	if state.Stays > 0 && !state.Absent {
+	if state.Stays > 0 {
 		fmt.Fprintf(w, "Namespace %s itself stays, with what cannot be judged in it: %s\n", whole.Name, count(state.Stays))
 	}
 	for _, elsewhere := range state.Elsewhere {

@@ -151,7 +151,8 @@ func (r *sweeper) removeNamespace(ctx context.Context) error {
 }
 
 // leftInNamespace passes over all keys of the registry once more, and counts those in the namespace, or those that may be. What the
-// plan was allowed to leave behind does not count; see leftover.
+// plan leaves behind because it cannot be judged does not count. But where the plan takes the Namespace there was nothing of the kind in
+// it: what is there now does.
 func (r *sweeper) leftInNamespace(ctx context.Context) (left int64, example string, err error) {
 	contents, err := plan.ReadContents(ctx, r.Cluster, r.Plan.Header.Prefix, r.selection.Whole)
 	if err != nil {
@@ -161,7 +162,7 @@ func (r *sweeper) leftInNamespace(ctx context.Context) (left int64, example stri
 	if err != nil {
 		return 0, "", run.Unhealthy(err)
 	}
-	leaves := slices.Contains(r.Plan.Header.Allow, plan.AllowLeftBehind)
+	leaves, takes := slices.Contains(r.Plan.Header.Allow, plan.AllowLeftBehind), r.planned(plan.StageNamespace) > 0
 	count := func(key string) {
 		left++
 		if example == "" {
@@ -178,18 +179,12 @@ func (r *sweeper) leftInNamespace(ctx context.Context) (left int64, example stri
 			if err != nil {
 				return 0, "", run.Unhealthy(err)
 			}
-			if !leaves || r.leftover(p.Resource, &record) {
+			object, err := record.Decode()
+			judged := err == nil && p.Resource.Check(r.Plan.Header.Prefix, record.Key, &object) == nil
+			if judged || !leaves || takes {
 				count(record.Key)
 			}
 		}
 	}
 	return left, example, nil
-}
-
-// leftover reports whether a record keeps the Namespace although the plan may leave behind what cannot be judged: if it can be, or if
-// the plan takes the Namespace, which it does only where there was nothing of the kind.
-func (r *sweeper) leftover(resource decode.Resource, record *decode.Record) bool {
-	object, err := record.Decode()
-	judged := err == nil && resource.Check(r.Plan.Header.Prefix, record.Key, &object) == nil
-	return judged || r.planned(plan.StageNamespace) > 0
 }
