@@ -113,7 +113,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // A snapshot of a member that hangs ends, and says so, long before the connection counts as lost.
 func TestSnapshotOfAMemberThatHangs(t *testing.T) {
 	labtest.NoLeaks(t)
-	cluster := start(t, lab.Config{Binary: processes(t)})
+	cluster := start(t, lab.Config{Binary: labtest.Process(t)})
 	cfg := credentials(cluster)
 	cfg.CommandTimeout = time.Second
 	cfg.KeepAliveTime = time.Hour

@@ -69,11 +69,7 @@ func TestReadOrder(t *testing.T) {
 // three starts three members as processes, and connects. Nothing but the client's own care for its route ends a request.
 func three(t *testing.T) (*lab.Cluster, *Client) {
 	t.Helper()
-	binary, ok := labtest.Servers(t)["process"]
-	if !ok {
-		t.Skip("no etcd to run as a process")
-	}
-	cluster, err := lab.Start(t.Context(), lab.Config{Dir: t.TempDir(), Members: 3, Binary: binary, PlainText: true})
+	cluster, err := lab.Start(t.Context(), lab.Config{Dir: t.TempDir(), Members: 3, Binary: labtest.Process(t), PlainText: true})
 	if err != nil {
 		t.Fatal(err)
 	}

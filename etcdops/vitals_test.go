@@ -32,18 +32,8 @@ func lookUntil(t *testing.T, client *etcdops.Client, wanted func([]etcdops.Membe
 	}
 }
 
-// processes returns the etcd to run as processes: what hangs, dies or has metrics of its own is no library in this one.
-func processes(t *testing.T) string {
-	t.Helper()
-	binary, ok := labtest.Servers(t)["process"]
-	if !ok {
-		t.Skip("no etcd to run as a process")
-	}
-	return binary
-}
-
 func TestVitals(t *testing.T) {
-	cluster := start(t, lab.Config{Members: 3, Binary: processes(t)})
+	cluster := start(t, lab.Config{Members: 3, Binary: labtest.Process(t)})
 	cfg := credentials(cluster)
 	cfg.Endpoints = cfg.Endpoints[:2] // the third is found by what it advertises
 	cfg.CommandTimeout = time.Hour    // a look has bounds of its own

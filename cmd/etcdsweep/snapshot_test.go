@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -19,10 +21,7 @@ import (
 
 // A member that is killed while it sends a snapshot is not the only one that has it.
 func TestSnapshotGoesOnElsewhere(t *testing.T) {
-	binary, ok := labtest.Servers(t)["process"]
-	if !ok {
-		t.Skip("no etcd to run as a process: one in this process does not end while it sends")
-	}
+	binary := labtest.Process(t) // one in this process does not end while it sends
 	image, err := fixtures.Unpack(fixtures.Incident, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -66,10 +65,7 @@ func TestSnapshotGoesOnElsewhere(t *testing.T) {
 
 // Without any member the snapshot waits for one.
 func TestSnapshotWaitsForAMember(t *testing.T) {
-	binary, ok := labtest.Servers(t)["process"]
-	if !ok {
-		t.Skip("no etcd to run as a process: one in this process does not end while it sends")
-	}
+	binary := labtest.Process(t) // one in this process does not end while it sends
 	image, err := fixtures.Unpack(fixtures.Incident, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -97,8 +93,11 @@ func TestSnapshotWaitsForAMember(t *testing.T) {
 		if err := cluster.KillMember(0); err != nil {
 			t.Error(err)
 		}
-		back.Go(func() { // when the first tries have failed
-			time.Sleep(3 * time.Second)
+		hangUp := hangUp(t, cluster.Endpoints()[0], 2)
+		back.Go(func() {
+			if err := hangUp(); err != nil {
+				t.Error(err)
+			}
 			if err := cluster.StartMember(t.Context(), 0); err != nil {
 				t.Error(err)
 			}
@@ -109,6 +108,31 @@ func TestSnapshotWaitsForAMember(t *testing.T) {
 	}
 	if err := file.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// hangUp listens where a member was, and returns what waits until so many connections were tried there in vain.
+func hangUp(t *testing.T, endpoint string, tries int) func() error {
+	t.Helper()
+	address, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", address.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() error {
+		for range tries {
+			conn, err := listener.Accept()
+			if err != nil {
+				return errors.Join(err, listener.Close())
+			}
+			if err := conn.Close(); err != nil {
+				return errors.Join(err, listener.Close())
+			}
+		}
+		return listener.Close()
 	}
 }
 

@@ -25,10 +25,7 @@ func (a answers) Vitals(context.Context) pace.Vitals { return pace.Vitals{} }
 // An etcd that is gone when a step begins, and back when the run has stood still for it for longer than any read is tried, ends no
 // run: whatever the step reads first waits for it.
 func TestOutageInStep(t *testing.T) {
-	binary, ok := labtest.Servers(t)["process"]
-	if !ok {
-		t.Skip("no etcd to run as a process")
-	}
+	binary := labtest.Process(t)
 	for _, step := range []run.Step{run.StepNewcomers, run.StepVerify} {
 		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"etcdsweep/test/lab"
 )
 
 // peerTimeout is longer than connections between members of a lab outlive its Close.
@@ -75,4 +77,18 @@ func Servers(t *testing.T) map[string]string {
 		t.Logf("not tested against an etcd process: %v (apt-get install etcd-server)", err)
 	}
 	return servers
+}
+
+// Process returns the etcd to run as a process of its own, which can hang, die, and have metrics: the binary of this machine, or the
+// library's, which is built for it.
+func Process(t *testing.T) string {
+	t.Helper()
+	if binary := Servers(t)["process"]; binary != "" {
+		return binary
+	}
+	binary, err := lab.BuildServer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
 }
