@@ -320,6 +320,25 @@ func TestEncodingOf(t *testing.T) {
 	}
 }
 
+// Whatever an encrypted value was not opened for has a hint of its own, unless no key opens it.
+func TestHint(t *testing.T) {
+	hints := map[string]bool{}
+	whys := []decode.Why{decode.NotTried, decode.NoSuchKey, decode.NotOpened, decode.NoAnswer, decode.Refused}
+	for _, why := range whys {
+		e := decode.Encryption([]byte("k8s:enc:aescbc:v1:k:x"))
+		e.Why = why
+		hints[e.Hint()] = true
+	}
+	if len(hints) != len(whys) || hints[""] {
+		t.Errorf("%v, want one for each of %q", hints, whys)
+	}
+	for _, e := range []*decode.UnreadableError{decode.Encryption([]byte("k8s:enc:aescbc")), {Reason: decode.Empty}, {Reason: decode.Malformed, Encoding: decode.JSON}} {
+		if hint := e.Hint(); hint != "" {
+			t.Errorf("%s: %q", e.Class(), hint)
+		}
+	}
+}
+
 // TestRecordIsRead holds what is decoded of a record: the value, or what it holds if it is encrypted, or why that is unknown.
 func TestRecordIsRead(t *testing.T) {
 	lease := envelope("coordination.k8s.io/v1", "Lease", message(chunk(1, text(1, "name")), chunk(2, text(1, "holder"))))

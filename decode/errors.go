@@ -63,7 +63,7 @@ func (e *UnreadableError) Error() string {
 
 // Hint says what makes such a value readable, "" if nothing is known to.
 func (e *UnreadableError) Hint() string {
-	if e.Reason != Encrypted {
+	if e.Reason != Encrypted || e.Provider == "" { // no key opens what is cut off
 		return ""
 	}
 	switch e.Why {

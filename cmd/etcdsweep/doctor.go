@@ -213,13 +213,8 @@ func printDoctor(w io.Writer, report doctor.Report, facts *doctor.Facts) {
 		if next := i + 1; f.Hint == "" || next < len(findings) && findings[next].Hint == f.Hint {
 			continue // said once, behind the last of those that it is for
 		}
-		arrow := "-> "
-		for _, hint := range strings.Split(f.Hint, "\n") {
-			for _, line := range strings.Split(text.WrapSoft(hint, width-len(margin)-len(arrow)), "\n") {
-				fmt.Fprintf(w, "%s%s%s\n", margin, arrow, strings.TrimRight(line, " "))
-				arrow = "   "
-			}
-			arrow = "-> "
+		for hint := range strings.SplitSeq(f.Hint, "\n") {
+			printHint(w, margin, hint)
 		}
 	}
 	if len(facts.Members) == 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -83,6 +84,15 @@ func printKeptOut(w io.Writer, title string, kept []plan.KeptOut) {
 		for _, example := range k.Examples {
 			fmt.Fprintf(w, "      %s\n", example)
 		}
+	}
+}
+
+// printHint prints what to do, behind an arrow, in as many lines as it takes.
+func printHint(w io.Writer, margin, hint string) {
+	arrow := "-> "
+	for line := range strings.SplitSeq(text.WrapSoft(hint, width-len(margin)-len(arrow)), "\n") {
+		fmt.Fprintf(w, "%s%s%s\n", margin, arrow, strings.TrimRight(line, " "))
+		arrow = "   "
 	}
 }
 

@@ -74,9 +74,7 @@ func (t *topResult) printUnreadable(w io.Writer) {
 		if next := i + 1; u.Hint == "" || next < len(t.Unreadable) && t.Unreadable[next].Hint == u.Hint {
 			continue // said once, behind the last of those that it is for
 		}
-		for line := range strings.Lines(text.WrapSoft(u.Hint, width-5)) {
-			fmt.Fprintf(w, "  -> %s\n", strings.TrimRight(line, " \n"))
-		}
+		printHint(w, "  ", u.Hint)
 	}
 }
 
