@@ -83,7 +83,7 @@ func Servers(t *testing.T) map[string]string {
 // library's, which is built for it.
 func Process(t *testing.T) string {
 	t.Helper()
-	if binary := Servers(t)["process"]; binary != "" {
+	if binary, err := exec.LookPath("etcd"); err == nil {
 		return binary
 	}
 	binary, err := lab.BuildServer(t.Context())
