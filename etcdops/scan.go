@@ -248,9 +248,6 @@ func (s *scan) paged(ctx context.Context, etcd *clientv3.Client) error {
 	end, left := s.end, int64(0)
 	for {
 		limit := s.pageLimit()
-		if end != s.end {
-			limit = windowLimit(limit)
-		}
 		response, err := within(ctx, s.client.cfg.CommandTimeout, func(ctx context.Context) (*clientv3.GetResponse, error) {
 			return etcd.Get(ctx, s.next, append(s.rangeOptions(end), clientv3.WithLimit(limit))...)
 		})
@@ -275,7 +272,7 @@ func (s *scan) paged(ctx context.Context, etcd *clientv3.Client) error {
 			continue
 		}
 		if response.More {
-			part = newWindow(page[0].Key, page[len(page)-1].Key, len(page), windowLimit(s.pageLimit()))
+			part = newWindow(page[0].Key, page[len(page)-1].Key, len(page), s.pageLimit())
 		} else {
 			part = part.scaled(len(page), limit)
 		}

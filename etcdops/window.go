@@ -19,14 +19,10 @@ type window struct {
 
 const (
 	windowAbove = 50_000 // keys left: counting fewer takes a few milliseconds
-	windowPages = 4
-	windowPart  = 4  // of a page: where there is little to count a small one costs little more, and holds others up for less
+	windowPages = 3
 	windowFine  = 8  // bytes in which the keys of a page differ: what is behind them makes no difference
 	windowGrow  = 16 // times, from one window to the next
 )
-
-// windowLimit is how many keys a page of a window has, where one of the whole range would have so many.
-func windowLimit(limit int64) int64 { return min(limit, max(limit/windowPart, minPageKeys)) }
 
 // newWindow returns a window for some pages, by the first and the last key of a page, the number of its keys, and how many the next
 // may have.
